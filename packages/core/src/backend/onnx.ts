@@ -1,0 +1,101 @@
+import { createRequire } from "node:module";
+import * as ort from "onnxruntime-node";
+import { CoreError } from "../errors.ts";
+import type { Backend, BackendOptions, Tensor } from "./backend.ts";
+
+/** ONNX Runtime, all execution providers; the only file that knows `onnxruntime-node`. */
+export async function openOnnx(file: string, options: BackendOptions): Promise<Backend> {
+  const { session, device } = await firstThatLoads(file, options);
+  return {
+    facts: {
+      device,
+      runtime: `onnxruntime-node ${version()}`,
+      inputs: session.inputNames,
+      outputs: session.outputNames,
+    },
+    run: async (feeds) => {
+      const results = await session.run(mapValues(feeds, toOrt));
+      return mapValues(results, fromOrt);
+    },
+    close: () => session.release(),
+  };
+}
+
+/** What `auto` tries, best first; a provider that is not installed fails to load and is passed over. */
+const AUTO_DEVICES = ["cuda", "cpu"];
+
+async function firstThatLoads(
+  file: string,
+  options: BackendOptions,
+): Promise<{ session: ort.InferenceSession; device: string }> {
+  const devices = options.device === "auto" ? AUTO_DEVICES : [options.device];
+  const failures: string[] = [];
+  for (const device of devices) {
+    try {
+      const session = await ort.InferenceSession.create(file, sessionOptions(device, options));
+      return { session, device };
+    } catch (error) {
+      failures.push(`${device}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  throw new CoreError(
+    "device_unavailable",
+    `cannot load ${file} on device "${options.device}" (${failures.join("; ")}). ` +
+      `Devices: ${deviceNames().join(", ")}, auto. CUDA needs one more step: docs/worker.md#gpu`,
+    { field: "device" },
+  );
+}
+
+/** Providers by the name that users give them: ONNX Runtime's own, but for DirectML. */
+const PROVIDERS: Readonly<Record<string, string>> = {
+  cpu: "cpu",
+  cuda: "cuda",
+  tensorrt: "tensorrt",
+  webgpu: "webgpu",
+  coreml: "coreml",
+  directml: "dml",
+};
+
+export function deviceNames(): string[] {
+  return Object.keys(PROVIDERS);
+}
+
+function sessionOptions(device: string, options: BackendOptions): ort.InferenceSession.SessionOptions {
+  const [, kind = "", ordinal] = /^([a-z]+)(?::(\d+))?$/u.exec(device) ?? [];
+  const name = PROVIDERS[kind];
+  if (name === undefined) throw new Error(`there is no device of this name`);
+  const provider = ordinal === undefined ? { name } : { name, deviceId: Number(ordinal) };
+  return {
+    executionProviders: [provider],
+    intraOpNumThreads: options.intraOpThreads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 3,
+  };
+}
+
+function toOrt(tensor: Tensor): ort.Tensor {
+  return tensor.type === "int64"
+    ? new ort.Tensor("int64", tensor.data, tensor.dims)
+    : new ort.Tensor("float32", tensor.data, tensor.dims);
+}
+
+function fromOrt(value: ort.OnnxValue): Tensor {
+  if (value instanceof ort.Tensor && value.type === "float32") {
+    return { type: "float32", data: value.data as Float32Array, dims: value.dims };
+  }
+  if (value instanceof ort.Tensor && value.type === "float16") {
+    return { type: "float32", data: Float32Array.from(value.data as Iterable<number>), dims: value.dims };
+  }
+  throw new CoreError("model_unsupported", "the graph answers with something other than float32");
+}
+
+function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (a: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}
+
+function version(): string {
+  const require = createRequire(import.meta.url);
+  return (require("onnxruntime-node/package.json") as { version: string }).version;
+}

@@ -1,0 +1,206 @@
+import { CoreError, toFailure, type CoreFailure } from "../errors.ts";
+import type { PairTemplate } from "./template.ts";
+import type { TextTokenizer } from "./tokenizer.ts";
+import { truncatePair, type Truncation } from "./truncate.ts";
+
+/** What to do with a document that does not fit beside its query. */
+export interface LengthPolicy {
+  /** Which side is cut. Default `longest_first`. */
+  readonly truncation?: Truncation;
+  /**
+   * `truncate` (default) scores what fits; `split` scores the document in parts and takes the best
+   * part's logit (MaxP, Dai & Callan 2019); `refuse` makes it an error of that document.
+   */
+  readonly longDocuments?: "truncate" | "split" | "refuse";
+  /** Cuts each document to so many tokens before anything else. Default: no cut. */
+  readonly maxTokensPerDocument?: number;
+}
+
+/** Token sequences of many pairs, end to end, so that they cross threads without a copy. */
+export interface EncodedPairs {
+  /** All ids of all pairs. Pair i is `ids[offsets[i] … offsets[i + 1])`. */
+  readonly ids: Int32Array<ArrayBuffer>;
+  readonly offsets: Int32Array<ArrayBuffer>;
+  /** Per pair, the place within it from which token type 1 holds. */
+  readonly secondStarts: Int32Array<ArrayBuffer>;
+}
+
+/** What became of one document: its run of pairs, or why it has none. */
+export interface EncodedDocument {
+  readonly firstPair: number;
+  /** 1; more if it was split; 0 if it failed. */
+  readonly pairs: number;
+  /** Tokens that the model will read for it, query and special tokens included. */
+  readonly tokens: number;
+  /** Some of the document's text will not be read. */
+  readonly isTruncated: boolean;
+  readonly failure?: CoreFailure;
+}
+
+export interface EncodedRequest {
+  readonly pairs: EncodedPairs;
+  readonly documents: readonly EncodedDocument[];
+}
+
+/** A document split in more parts than this is refused: one pair in the queue is one unit of work. */
+export const MAX_PARTS_PER_DOCUMENT = 256;
+
+/**
+ * One query against its documents, as token sequences of at most `maxTokens`.
+ *
+ * The query is tokenised once. A document that fails is marked and costs only itself.
+ *
+ * @throws CoreError `query_too_long` if the query leaves no room for any document.
+ */
+export function encodePairs(
+  query: string,
+  documents: readonly string[],
+  policy: LengthPolicy,
+  model: {
+    readonly tokenizer: TextTokenizer;
+    readonly template: PairTemplate;
+    readonly maxTokens: number;
+  },
+): EncodedRequest {
+  const room = model.maxTokens - model.template.specialTokens;
+  const encoder = new PairEncoder(
+    model.template,
+    queryIds(query, policy, room, model.tokenizer),
+    room,
+  );
+  const encoded = documents.map((document, index): EncodedDocument => {
+    const firstPair = encoder.pairs;
+    try {
+      if (document === "") throw new CoreError("invalid_input", "a document must not be empty");
+      const { tokens, isTruncated } = encoder.add(documentIds(document, policy, room, model.tokenizer), policy);
+      return { firstPair, pairs: encoder.pairs - firstPair, tokens, isTruncated };
+    } catch (error) {
+      const failure = { ...toFailure(error, "invalid_input"), field: `documents[${index}]` };
+      return { firstPair, pairs: 0, tokens: 0, isTruncated: false, failure };
+    }
+  });
+  return { pairs: encoder.finish(), documents: encoded };
+}
+
+interface DocumentIds {
+  readonly ids: readonly number[];
+  /** `ids` is not the whole document. */
+  readonly isCut: boolean;
+}
+
+function queryIds(query: string, policy: LengthPolicy, room: number, tokenizer: TextTokenizer): readonly number[] {
+  const { ids } = tokenizer.encodeStart(query, room + 1);
+  if (ids.length === 0) throw new CoreError("invalid_input", "query has no token", { field: "query" });
+  if (policy.longDocuments === "split") {
+    // A query takes at most half of a part: else every part would hold next to nothing.
+    return ids.slice(0, Math.floor(room / 2));
+  }
+  if (policy.truncation === "only_second" && ids.length >= room) {
+    throw new CoreError(
+      "query_too_long",
+      `query has ${ids.length >= room + 1 ? "more than " : ""}${room} tokens, which leaves no room for a document; shorten it or use truncation "longest_first"`,
+      { field: "query" },
+    );
+  }
+  return ids;
+}
+
+function documentIds(
+  document: string,
+  policy: LengthPolicy,
+  room: number,
+  tokenizer: TextTokenizer,
+): DocumentIds {
+  const cap = policy.maxTokensPerDocument;
+  if (policy.longDocuments === "split" && cap === undefined) {
+    return { ids: tokenizer.encode(document), isCut: false };
+  }
+  const limit = policy.longDocuments === "split" ? cap! : Math.min(cap ?? Infinity, room);
+  const { ids, isComplete } = tokenizer.encodeStart(document, limit + 1);
+  const isCapped = cap !== undefined && ids.length > cap;
+  return { ids: isCapped ? ids.slice(0, cap) : ids, isCut: isCapped || !isComplete };
+}
+
+/** Lays pairs out one after the other in growing arrays. */
+class PairEncoder {
+  readonly #template: PairTemplate;
+  readonly #query: readonly number[];
+  readonly #room: number;
+  readonly #ids: number[] = [];
+  readonly #offsets: number[] = [0];
+  readonly #secondStarts: number[] = [];
+
+  constructor(template: PairTemplate, query: readonly number[], room: number) {
+    this.#template = template;
+    this.#query = query;
+    this.#room = room;
+  }
+
+  get pairs(): number {
+    return this.#secondStarts.length;
+  }
+
+  /** Adds a document's pair, or its pairs if it is to be split. */
+  add(document: DocumentIds, policy: LengthPolicy): { tokens: number; isTruncated: boolean } {
+    if (document.ids.length === 0) {
+      throw new CoreError("invalid_input", "the document has no token that the model knows how to read");
+    }
+    const before = this.#ids.length;
+    const isTruncated =
+      policy.longDocuments === "split" ? this.#addParts(document) : this.#addWhole(document, policy);
+    return { tokens: this.#ids.length - before, isTruncated };
+  }
+
+  finish(): EncodedPairs {
+    return {
+      ids: Int32Array.from(this.#ids),
+      offsets: Int32Array.from(this.#offsets),
+      secondStarts: Int32Array.from(this.#secondStarts),
+    };
+  }
+
+  #addWhole({ ids, isCut }: DocumentIds, policy: LengthPolicy): boolean {
+    const kept = truncatePair(this.#query.length, ids.length, this.#room, policy.truncation ?? "longest_first");
+    if (kept === undefined) throw new Error("bug: a query without room passed queryIds");
+    const isTruncated = isCut || kept.document < ids.length;
+    if (isTruncated && policy.longDocuments === "refuse") {
+      throw new CoreError(
+        "document_too_long",
+        `the document does not fit: beside this query there is room for ${kept.document} tokens; shorten it or set longDocuments to "truncate" or "split"`,
+      );
+    }
+    this.#push(kept.query, ids, 0, kept.document);
+    return isTruncated;
+  }
+
+  #addParts({ ids, isCut }: DocumentIds): boolean {
+    const part = this.#room - this.#query.length;
+    const parts = Math.ceil(ids.length / part);
+    if (parts > MAX_PARTS_PER_DOCUMENT) {
+      throw new CoreError(
+        "document_too_long",
+        `the document splits into ${parts} parts; at most ${MAX_PARTS_PER_DOCUMENT} are scored: shorten it or set maxTokensPerDocument`,
+      );
+    }
+    for (let start = 0; start < ids.length; start += part) {
+      this.#push(this.#query.length, ids, start, Math.min(start + part, ids.length));
+    }
+    return isCut;
+  }
+
+  #push(queryLength: number, document: readonly number[], from: number, to: number): void {
+    const { before, between, after, betweenOfQuery } = this.#template;
+    const ids = this.#ids;
+    const start = ids.length;
+    for (const id of before) ids.push(id);
+    for (let i = 0; i < queryLength; i++) ids.push(this.#query[i]!);
+    for (const id of between) ids.push(id);
+    this.#secondStarts.push(before.length + queryLength + betweenOfQuery);
+    for (let i = from; i < to; i++) ids.push(document[i]!);
+    for (const id of after) ids.push(id);
+    this.#offsets.push(ids.length);
+    if (ids.length - start > this.#room + this.#template.specialTokens) {
+      throw new Error("bug: a pair is longer than the model allows");
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { Tokenizer } from "@huggingface/tokenizers";
+import type { TokenizerJson } from "./tokenizer-json.ts";
+
+/**
+ * User text → token ids, without special tokens; the only file that knows `@huggingface/tokenizers`.
+ *
+ * The library reads a literal `[SEP]` or `<|im_end|>` in the text as that special token, which lets a
+ * document close its own segment. Here user text can never become a special id: the special added
+ * tokens are taken out of the tokenizer, and their vocabulary entries are renamed to strings that no
+ * text contains, so they keep their ids but match nothing. This is what Hugging Face's
+ * `split_special_tokens=True` does, minus its gap for Unigram vocabularies, which list `</s>` as an
+ * ordinary piece.
+ */
+export class TextTokenizer {
+  readonly #tokenizer: Tokenizer;
+
+  constructor(json: TokenizerJson, config: object) {
+    this.#tokenizer = new Tokenizer(withoutSpecialTokens(json), config);
+  }
+
+  /** All token ids of `text`; lone surrogates count as U+FFFD. */
+  encode(text: string): number[] {
+    if (text === "") return [];
+    return this.#tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }).ids;
+  }
+
+  /**
+   * At least the first `limit` ids of `text`, or all of them if it has fewer; `isComplete` says which.
+   * A megabyte of text whose first 512 tokens are wanted costs a few kilobytes: the text is cut at
+   * white space far behind the limit, which no pre-tokenizer joins across.
+   */
+  encodeStart(text: string, limit: number): { ids: number[]; isComplete: boolean } {
+    const cut = cutAtWhiteSpace(text, limit * 16 + 1024);
+    if (cut < text.length) {
+      const ids = this.encode(text.slice(0, cut));
+      if (ids.length > limit) return { ids, isComplete: false };
+    }
+    return { ids: this.encode(text), isComplete: true };
+  }
+}
+
+function cutAtWhiteSpace(text: string, from: number): number {
+  if (text.length <= from * 2) return text.length;
+  const window = text.slice(from, from * 2);
+  const found = window.search(/\s\S/u);
+  return found < 0 ? text.length : from + found;
+}
+
+/** A lone surrogate: `toWellFormed` keeps it out of every text, so a renamed entry matches nothing. */
+const UNMATCHABLE = "\uD800";
+
+function withoutSpecialTokens(json: TokenizerJson): object {
+  const special = new Set((json.added_tokens ?? []).filter((t) => t.special).map((t) => t.content));
+  const rename = (piece: string): string => (special.has(piece) ? UNMATCHABLE + piece : piece);
+  const { vocab, unk_token: unknown } = json.model;
+  const renamedVocab = Array.isArray(vocab)
+    ? vocab.map(([piece, score]: readonly [string, number]) => [rename(piece), score])
+    : Object.fromEntries(Object.entries(vocab).map(([piece, id]) => [rename(piece), id]));
+  return {
+    ...json,
+    truncation: null,
+    padding: null,
+    post_processor: null,
+    added_tokens: (json.added_tokens ?? []).filter((token) => !token.special),
+    model: {
+      ...json.model,
+      vocab: renamedVocab,
+      ...(typeof unknown === "string" ? { unk_token: rename(unknown) } : {}),
+    },
+  };
+}
