@@ -31,14 +31,12 @@ export interface CoreFailure {
   readonly field?: string;
 }
 
-const marker = Symbol.for("rankfleet.core.error");
-
 export class CoreError extends Error {
   override readonly name = "CoreError";
   readonly code: CoreErrorCode;
   /** The input that is at fault, e.g. `query` or `documents[3]`. */
   readonly field: string | undefined;
-  readonly [marker] = true;
+  readonly isRankfleetCoreError: true = true;
 
   constructor(
     code: CoreErrorCode,
@@ -52,7 +50,7 @@ export class CoreError extends Error {
 
   /** Recognises the error by its marker, so that two copies of this package agree. */
   static isInstance(error: unknown): error is CoreError {
-    return typeof error === "object" && error !== null && marker in error;
+    return typeof error === "object" && error !== null && "isRankfleetCoreError" in error;
   }
 }
 

@@ -1,1 +1,11 @@
-export {};
+export { Reranker } from "./reranker.ts";
+export type { RerankerOptions, ScoredDocument, ScoredRequest } from "./reranker.ts";
+export { CoreError } from "./errors.ts";
+export type { CoreErrorCode, CoreFailure } from "./errors.ts";
+export { activate } from "./model/family.ts";
+export type { Activation, ModelFacts } from "./model/family.ts";
+export { folderName } from "./model/folder.ts";
+export type { BatchReport, SubmitOptions } from "./engine/batcher.ts";
+export type { ScoreRequest, SerializedTexts, Texts } from "./engine/request.ts";
+export type { LengthPolicy } from "./tokenize/pairs.ts";
+export type { Truncation } from "./tokenize/truncate.ts";

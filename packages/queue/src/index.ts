@@ -1,1 +1,12 @@
-export {};
+export { RedisClock } from "./clock.ts";
+export { connect, fromRedisError } from "./connection.ts";
+export type { ConnectionRole, RedisSource } from "./connection.ts";
+export { JobConsumer } from "./consumer.ts";
+export type { ConsumerOptions, Delivery } from "./consumer.ts";
+export { JobProducer } from "./producer.ts";
+export type { QueueState } from "./producer.ts";
+export { HEARTBEAT_MS, ModelRegistry } from "./registry.ts";
+export type { ModelOffer } from "./registry.ts";
+export { RESULT_TTL_MS, ResultStore } from "./result-store.ts";
+export type { SettledJob, SettleOutcome } from "./result-store.ts";
+export { ResultWaiter } from "./waiter.ts";

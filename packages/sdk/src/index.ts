@@ -1,1 +1,19 @@
-export {};
+export { RerankClient } from "./client.ts";
+export { JobHandle } from "./job.ts";
+export type { JobStatus } from "./job.ts";
+export type { RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
+export type { FailedDocument, RankedDocument, RerankResult, ScoredDocument } from "./result.ts";
+export type { RerankOutcome } from "./stream.ts";
+export {
+  BackpressureError,
+  ClientClosedError,
+  DeadlineExceededError,
+  InvalidRequestError,
+  JobCancelledError,
+  JobFailedError,
+  JobNotFoundError,
+  ModelNotServedError,
+  RankfleetError,
+  RedisUnavailableError,
+} from "@rankfleet/queue/contract";
+export type { DocumentInput, Failure, FailureCode, Lane, RequestIssue, RerankRequest } from "@rankfleet/queue/contract";

@@ -86,9 +86,22 @@ function fromOrt(value: ort.OnnxValue): Tensor {
     return { type: "float32", data: value.data as Float32Array, dims: value.dims };
   }
   if (value instanceof ort.Tensor && value.type === "float16") {
-    return { type: "float32", data: Float32Array.from(value.data as Iterable<number>), dims: value.dims };
+    return { type: "float32", data: halfToFloat(value.data), dims: value.dims };
   }
   throw new CoreError("model_unsupported", "the graph answers with something other than float32");
+}
+
+/** float16 comes as its bits in a Uint16Array, or as numbers where JavaScript has Float16Array. */
+function halfToFloat(data: ort.Tensor.DataType): Float32Array {
+  if (!(data instanceof Uint16Array)) return Float32Array.from(data as Iterable<number>);
+  return Float32Array.from(data, (bits) => {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 0x1f;
+    const fraction = bits & 0x3ff;
+    if (exponent === 0) return sign * fraction * 2 ** -24;
+    if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : Number.NaN;
+    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  });
 }
 
 function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (a: A) => B): Record<string, B> {

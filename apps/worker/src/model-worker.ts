@@ -1,0 +1,220 @@
+import { performance } from "node:perf_hooks";
+import type { Reranker } from "@rankfleet/core";
+import { JobConsumer, ResultStore, type Delivery, type RedisClock, type SettleOutcome } from "@rankfleet/queue";
+import {
+  DeadlineExceededError,
+  InvalidRequestError,
+  parseJob,
+  PROTOCOL_VERSION,
+  RankfleetError,
+  type Failure,
+  type JobEnvelope,
+  type Keys,
+  type ResultRecord,
+} from "@rankfleet/queue/contract";
+import type { Log, Metrics } from "@rankfleet/service";
+import type { Redis } from "ioredis";
+import { scoreJob } from "./score-job.ts";
+import { traceJob } from "./spans.ts";
+import { jobError } from "./verdict.ts";
+
+/**
+ * One model's jobs on this worker: takes them, has them scored, settles each.
+ *
+ *     taken → parsed → (stands already? deadline over?) → scored → settled → forgotten by the queue
+ *                 └────────── failed for good ────────────────┘        or tried again
+ *
+ * Many jobs are in hand at once, so that the reranker can mix their pairs.
+ */
+export class ModelWorker {
+  readonly #options: ModelWorkerOptions;
+  readonly #consumer: JobConsumer;
+  readonly #store: ResultStore;
+  readonly #intake: Intake;
+  #jobsInHand = 0;
+
+  constructor(options: ModelWorkerOptions) {
+    this.#options = options;
+    this.#store = new ResultStore(options.redis, options.keys);
+    this.#intake = new Intake(options.reranker.tokensPerRound);
+    this.#consumer = new JobConsumer({
+      redis: options.redis,
+      keys: options.keys,
+      model: options.model,
+      concurrency: this.#intake.jobs,
+      handle: (delivery) => this.#handle(delivery),
+      onGivenUp: (job) => this.#settleGivenUp(job),
+      onError: (err) => options.log.warn({ err }, "queue connection"),
+    });
+  }
+
+  get jobsInHand(): number {
+    return this.#jobsInHand;
+  }
+
+  /** Takes no more jobs and finishes those in hand; `isForced` leaves them to be taken over. */
+  close(isForced = false): Promise<void> {
+    return this.#consumer.close(isForced);
+  }
+
+  async #handle(delivery: Delivery): Promise<void> {
+    const start = performance.now();
+    let job: JobEnvelope | undefined;
+    let outcome: Outcome = "failed";
+    this.#jobsInHand++;
+    try {
+      job = this.#parse(delivery);
+      outcome = await this.#scoreAndSettle(delivery, job);
+    } catch (cause) {
+      const error = jobError(cause);
+      if (isCrash(cause)) this.#options.onCrash(error);
+      const isFinal = !error.isRetryable || delivery.isLastAttempt;
+      this.#options.log.warn({ job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error }, "job failed");
+      if (!isFinal) throw error;
+      await this.#settleFailed(delivery, job, error.toFailure());
+      throw error;
+    } finally {
+      this.#jobsInHand--;
+      this.#record(job, outcome, performance.now() - start);
+    }
+  }
+
+  #parse({ data }: Delivery): JobEnvelope {
+    const job = parseJob(data);
+    if (job.model === this.#options.model) return job;
+    const message = `is "${job.model}", but the job stands in the queue of "${this.#options.model}"`;
+    throw new InvalidRequestError([{ field: "model", message }]);
+  }
+
+  async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
+    const { model, redis, reranker, clock, log, metrics } = this.#options;
+    // An attempt that died between its record and the queue's leaves nothing to do but forget the job.
+    if (delivery.isRedelivery && (await this.#store.read(model, delivery.jobId)) !== undefined) {
+      return "duplicate";
+    }
+    metrics.queueWait.record((clock.now() - job.enqueuedAt) / 1000, { model, lane: job.lane });
+    return traceJob(delivery.jobId, job, async (tag) => {
+      const limit = new TimeLimit(job.deadline, clock, delivery.signal);
+      try {
+        const now = (): number => clock.now();
+        const { record, tokens } = await scoreJob(job, { reranker, redis, now, signal: limit.signal, tag });
+        this.#consumer.concurrency = this.#intake.after(tokens);
+        const outcome = await this.#settle(delivery, job, record);
+        this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
+        metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
+        log.debug({ job: delivery.jobId, outcome, documents: job.documents, ...record.timings }, "job settled");
+        return outcome === "written" ? "completed" : outcome === "lost_lock" ? "lost_lock" : "duplicate";
+      } finally {
+        limit.clear();
+      }
+    });
+  }
+
+  #settle({ jobId, token }: Delivery, job: JobEnvelope, record: ResultRecord): Promise<SettleOutcome> {
+    return this.#store.settle({ model: this.#options.model, jobId, token, replyTo: job.replyTo }, record);
+  }
+
+  async #settleFailed({ jobId, token, data }: Delivery, job: JobEnvelope | undefined, failure: Failure): Promise<void> {
+    const replyTo = job?.replyTo ?? replyToOf(data);
+    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure, digest: job?.digest };
+    await this.#store.settle({ model: this.#options.model, jobId, token, replyTo }, record);
+  }
+
+  async #settleGivenUp({ jobId, data, reason }: { jobId: string; data: unknown; reason: string }): Promise<void> {
+    const failure: Failure = { code: "worker_failed", message: `the queue gave the job up: ${reason}` };
+    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
+    await this.#store.settleUnlocked({ model: this.#options.model, jobId, replyTo: replyToOf(data) }, record);
+    this.#options.log.error({ job: jobId, reason }, "job given up by the queue");
+  }
+
+  #record(job: JobEnvelope | undefined, outcome: Outcome, durationMs: number): void {
+    const labels = { model: this.#options.model, lane: job?.lane ?? "unknown" };
+    this.#options.metrics.jobs.add(1, { ...labels, outcome });
+    this.#options.metrics.jobDuration.record(durationMs / 1000, labels);
+  }
+
+  #countDocuments(scored: number, record: { truncated: readonly number[]; failures: object }): void {
+    const { model, metrics } = this.#options;
+    metrics.documents.add(scored - record.truncated.length, { model, outcome: "scored" });
+    metrics.documents.add(record.truncated.length, { model, outcome: "truncated" });
+    metrics.documents.add(Object.keys(record.failures).length, { model, outcome: "failed" });
+  }
+}
+
+export interface ModelWorkerOptions {
+  readonly model: string;
+  readonly reranker: Reranker;
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly clock: RedisClock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** A thread of the reranker died: nothing more can be scored in this process. */
+  onCrash(error: RankfleetError): void;
+}
+
+type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
+
+/**
+ * How many jobs to have in hand: enough tokens for four rounds of full batches (one computing, one
+ * ready, one being tokenised, one being written), and no more, for what this worker holds no other
+ * can take.
+ */
+class Intake {
+  readonly #tokensWanted: number;
+  #tokensPerJob: number | undefined;
+
+  constructor(tokensPerRound: number) {
+    this.#tokensWanted = 4 * tokensPerRound;
+  }
+
+  get jobs(): number {
+    if (this.#tokensPerJob === undefined) return MIN_JOBS;
+    return Math.min(MAX_JOBS, Math.max(MIN_JOBS, Math.ceil(this.#tokensWanted / this.#tokensPerJob)));
+  }
+
+  /** Learns from a job's size; returns how many jobs to have in hand from now on. */
+  after(tokens: number): number {
+    this.#tokensPerJob = this.#tokensPerJob === undefined ? tokens : 0.9 * this.#tokensPerJob + 0.1 * tokens;
+    return this.jobs;
+  }
+}
+
+const MIN_JOBS = 4;
+const MAX_JOBS = 512;
+
+/** Aborts when the job's deadline is over, or its lease lost. */
+class TimeLimit {
+  readonly signal: AbortSignal;
+  readonly #timer: NodeJS.Timeout | undefined;
+
+  constructor(deadline: number | undefined, clock: RedisClock, lease: AbortSignal | undefined) {
+    const controller = new AbortController();
+    this.signal = lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
+    if (deadline === undefined) return;
+    const over = (): void => controller.abort(pastDeadline());
+    const leftMs = deadline - clock.now();
+    if (leftMs <= 0) over();
+    else this.#timer = setTimeout(over, Math.min(leftMs, 2 ** 31 - 1));
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function pastDeadline(): DeadlineExceededError {
+  return new DeadlineExceededError("deadline_exceeded", "the deadline was over before the job was scored", {
+    field: "deadline",
+  });
+}
+
+/** Of a message that is no job, the one field that lets its sender hear of it. */
+function replyToOf(data: unknown): string | undefined {
+  if (typeof data !== "object" || data === null || !("replyTo" in data)) return undefined;
+  return typeof data.replyTo === "string" ? data.replyTo : undefined;
+}
+
+function isCrash(error: unknown): boolean {
+  return typeof error === "object" && error !== null && "code" in error && error.code === "engine_crashed";
+}

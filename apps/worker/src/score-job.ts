@@ -1,0 +1,138 @@
+import type { Reranker, ScoredDocument, ScoredRequest } from "@rankfleet/core";
+import {
+  PROTOCOL_VERSION,
+  RankfleetError,
+  type CompletedRecord,
+  type Failure,
+  type JobEnvelope,
+} from "@rankfleet/queue/contract";
+import type { Redis } from "ioredis";
+import { documentFailure } from "./verdict.ts";
+
+export interface ScoreJobContext {
+  readonly reranker: Reranker;
+  readonly redis: Redis;
+  /** Redis's time, in milliseconds. */
+  now(): number;
+  readonly signal: AbortSignal;
+  /** Handed to the batcher, for the spans of batches. */
+  readonly tag: unknown;
+}
+
+/**
+ * A job's record: its texts are fetched, scored with everything else under way, and put in columns.
+ *
+ * @throws RankfleetError `payload_missing`; whatever core throws; the signal's reason.
+ */
+export async function scoreJob(
+  job: JobEnvelope,
+  context: ScoreJobContext,
+): Promise<{ readonly record: CompletedRecord; readonly tokens: number }> {
+  const { reranker, signal, tag } = context;
+  const takenAt = context.now();
+  const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
+  const scored = await reranker.score(
+    {
+      texts: await payloadOf(job, context.redis),
+      ...(truncation === undefined ? {} : { truncation }),
+      ...(longDocuments === undefined ? {} : { longDocuments }),
+      ...(maxTokensPerDocument === undefined ? {} : { maxTokensPerDocument }),
+      ...(returnDocuments === undefined ? {} : { returnTexts: returnDocuments }),
+    },
+    { lane: LANE_RANK[job.lane], signal, tag },
+  );
+  const record = toRecord(job, scored, reranker, {
+    queuedMs: takenAt - job.enqueuedAt,
+    totalMs: context.now() - job.enqueuedAt,
+  });
+  return { record, tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0) };
+}
+
+const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = { interactive: 0, standard: 1, bulk: 2 };
+
+/** Bytes as they are: the tokenising thread unpacks and parses them. */
+async function payloadOf(
+  { payload }: JobEnvelope,
+  redis: Redis,
+): Promise<{ json: string } | { json: Uint8Array<ArrayBuffer>; isGzip: true }> {
+  if ("json" in payload) return payload;
+  const bytes = await redis.getBuffer(payload.claim);
+  if (bytes === null) {
+    throw new RankfleetError(
+      "payload_missing",
+      `the job's texts (${payload.claim}) are no longer in Redis: send the request again`,
+      { field: "payload" },
+    );
+  }
+  // A copy of its own: ioredis's buffers are windows onto larger ones, which a thread cannot take.
+  return { json: new Uint8Array(bytes), isGzip: true };
+}
+
+function toRecord(
+  job: JobEnvelope,
+  scored: ScoredRequest,
+  { facts }: Reranker,
+  times: { queuedMs: number; totalMs: number },
+): CompletedRecord {
+  const { documents } = scored;
+  const logits = documents.map((document) => (document.state === "scored" ? float32(document.logit) : null));
+  return {
+    v: PROTOCOL_VERSION,
+    state: "completed",
+    model: job.model,
+    revision: facts.revision,
+    dtype: facts.dtype,
+    activation: facts.activation,
+    logits,
+    tokens: documents.map((document) => (document.state === "scored" ? document.tokens : 0)),
+    truncated: documents.flatMap((document, index) =>
+      document.state === "scored" && document.isTruncated ? [index] : [],
+    ),
+    failures: failuresOf(documents),
+    ids: job.ids,
+    texts: scored.texts === undefined ? undefined : textsOfBest(scored.texts, logits, job.options.topN),
+    topN: job.options.topN,
+    rawScores: job.options.rawScores,
+    pairs: scored.pairs,
+    timings: {
+      queuedMs: milliseconds(times.queuedMs),
+      tokenizeMs: milliseconds(scored.timings.tokenizeMs),
+      scoreMs: milliseconds(scored.timings.scoreMs),
+      totalMs: milliseconds(times.totalMs),
+    },
+    metadata: job.metadata,
+    digest: job.digest,
+  };
+}
+
+function failuresOf(documents: readonly ScoredDocument[]): Record<string, Failure> {
+  return Object.fromEntries(
+    documents.flatMap((document, index) =>
+      document.state === "failed"
+        ? [[index, { ...documentFailure(document.failure), field: `documents[${index}]` }]]
+        : [],
+    ),
+  );
+}
+
+/** Only the documents that the caller will be shown. */
+function textsOfBest(
+  texts: readonly string[],
+  logits: readonly (number | null)[],
+  topN = Infinity,
+): Record<string, string> {
+  const best = logits
+    .flatMap((logit, index) => (logit === null ? [] : [{ logit, index }]))
+    .sort((a, b) => b.logit - a.logit || a.index - b.index)
+    .slice(0, topN);
+  return Object.fromEntries(best.map(({ index }) => [index, texts[index]!]));
+}
+
+/** Nine significant digits bring every float32 back to the bit, in half the bytes of a double. */
+function float32(logit: number): number {
+  return Number(logit.toPrecision(9));
+}
+
+function milliseconds(value: number): number {
+  return Math.max(0, Math.round(value * 100) / 100);
+}

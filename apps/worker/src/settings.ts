@@ -1,0 +1,125 @@
+import { availableParallelism } from "node:os";
+import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
+import { defineSettings, list, LOG_LEVELS, oneOf, port, text, url, wholeNumber, type Setting, type SettingsOf } from "@rankfleet/service";
+import { z } from "zod";
+
+/** A model to serve: the name that jobs ask for, and its folder. */
+export interface ModelSpec {
+  readonly id: string;
+  /** Absent for the model in the box. */
+  readonly folder?: string;
+}
+
+const modelSpec: z.ZodType<ModelSpec> = z
+  .string()
+  .transform((spec): ModelSpec => {
+    const [id = "", folder] = spec.split("=", 2);
+    if (folder !== undefined) return { id, folder };
+    return id === "box" ? { id } : { id: id.split(/[\\/]/u).findLast((part) => part !== "") ?? "", folder: id };
+  })
+  .refine(({ id, folder }) => isModelId(id) && folder !== "")
+  .describe("box, a model folder, or name=folder");
+
+const device: z.ZodType<string> = z
+  .string()
+  .regex(/^(?:auto|cpu|cuda(?::\d+)?|tensorrt(?::\d+)?|webgpu|coreml|directml(?::\d+)?)$/u)
+  .describe("auto, cpu, cuda, cuda:1, tensorrt, webgpu, coreml or directml");
+
+/** Everything that can be set of a worker: docs/worker.md shows this table. */
+export const workerSettings: {
+  readonly model: Setting<z.ZodType<ModelSpec[]>>;
+  readonly device: Setting<z.ZodType<string>>;
+  readonly dtype: Setting<z.ZodType<string | undefined>>;
+  readonly threads: Setting<z.ZodType<number>>;
+  readonly maxBatchTokens: Setting<z.ZodType<number | undefined>>;
+  readonly redis: Setting<z.ZodType<string>>;
+  readonly prefix: Setting<z.ZodType<string>>;
+  readonly port: Setting<z.ZodType<number>>;
+  readonly host: Setting<z.ZodType<string>>;
+  readonly graceMs: Setting<z.ZodType<number>>;
+  readonly logLevel: Setting<z.ZodType<(typeof LOG_LEVELS)[number]>>;
+} = defineSettings({
+  model: {
+    flag: "--model <name=folder>",
+    env: "RANKFLEET_MODEL",
+    many: true,
+    parse: list(modelSpec),
+    default: [{ id: "box" }],
+    defaultText: "box",
+    help: "Model to serve; a folder alone goes by its own name.",
+  },
+  device: {
+    flag: "--device <device>",
+    env: "RANKFLEET_DEVICE",
+    parse: device,
+    default: "auto",
+    help: "Where forward passes run; auto takes CUDA if it loads, else the CPU.",
+  },
+  dtype: {
+    flag: "--dtype <dtype>",
+    env: "RANKFLEET_DTYPE",
+    parse: text("fp32, fp16, int8, q8, q4 …").optional().describe("fp32, fp16, int8, q8, q4 …"),
+    defaultText: "the first that the folder has",
+    help: "Which of the folder's weights to load.",
+  },
+  threads: {
+    flag: "--threads <number>",
+    env: "RANKFLEET_THREADS",
+    parse: wholeNumber({ min: 1, max: 1024 }),
+    default: availableParallelism(),
+    defaultText: "number of cores",
+    help: "CPU threads for forward passes.",
+  },
+  maxBatchTokens: {
+    flag: "--max-batch-tokens <number>",
+    env: "RANKFLEET_MAX_BATCH_TOKENS",
+    parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
+    defaultText: "2048 on a CPU, 32768 elsewhere",
+    help: "Largest batch in tokens, padding included.",
+  },
+  redis: {
+    flag: "--redis <url>",
+    env: "REDIS_URL",
+    parse: url(["redis:", "rediss:"]),
+    default: "redis://127.0.0.1:6379",
+    help: "Where the queues are.",
+    secret: true,
+  },
+  prefix: {
+    flag: "--prefix <text>",
+    env: "RANKFLEET_PREFIX",
+    parse: z.string().regex(/^[^:{}]+$/u).describe("text without colons and braces"),
+    default: DEFAULT_PREFIX,
+    help: "What all keys in Redis begin with.",
+  },
+  port: {
+    flag: "--port <number>",
+    env: "RANKFLEET_PORT",
+    parse: port(),
+    default: 0,
+    help: "Port of /healthz, /readyz and /metrics; it is in the log at start.",
+  },
+  host: {
+    flag: "--host <address>",
+    env: "RANKFLEET_HOST",
+    parse: text("an address of this machine"),
+    default: "127.0.0.1",
+    help: "Address of /healthz, /readyz and /metrics.",
+  },
+  graceMs: {
+    flag: "--grace-ms <number>",
+    env: "RANKFLEET_GRACE_MS",
+    parse: wholeNumber({ min: 0 }),
+    default: 10_000,
+    help: "How long SIGTERM waits for the jobs in hand, in milliseconds.",
+  },
+  logLevel: {
+    flag: "--log-level <level>",
+    env: "LOG_LEVEL",
+    parse: oneOf(LOG_LEVELS),
+    default: "info",
+    help: "Least important lines to log.",
+  },
+});
+
+export type WorkerSettings = SettingsOf<typeof workerSettings>;

@@ -1,0 +1,128 @@
+import { parentPort, Worker, workerData } from "node:worker_threads";
+import type { Transferable } from "node:worker_threads";
+import { CoreError, fromFailure, toFailure, type CoreErrorCode, type CoreFailure } from "../errors.ts";
+import { Deferred } from "./deferred.ts";
+
+/**
+ * Calls into a worker thread: one request, one reply, any number under way.
+ *
+ * `session.run()` and tokenising block the thread that they run on, so both live behind a channel. A
+ * thread that dies fails what it held with `engine_crashed`, and every later call too.
+ */
+export class ThreadChannel<Ready, Request, Reply> {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, { resolve: (reply: Reply) => void; reject: (error: CoreError) => void }>();
+  readonly #exited: Promise<void>;
+  #nextId = 0;
+  #death: CoreError | undefined;
+  readonly #ready = new Deferred<Ready>();
+
+  /** @param entry Name of the thread's file beside this one, without its ending. */
+  constructor(entry: string, data: unknown) {
+    this.#worker = new Worker(threadFile(entry), { workerData: data, name: `rankfleet-${entry}` });
+    this.#worker.on("message", (message: ThreadMessage<Ready, Reply>) => this.#receive(message));
+    this.#worker.on("error", (error) => this.#die(`thread ${entry} failed: ${error.message}`));
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on("exit", (code) => {
+        this.#die(`thread ${entry} ended with code ${code}`);
+        resolve();
+      });
+    });
+  }
+
+  /** What the thread says once it can take calls. Rejects if it cannot start. */
+  get ready(): Promise<Ready> {
+    return this.#ready.promise;
+  }
+
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  call(request: Request, transfer: readonly Transferable[] = []): Promise<Reply> {
+    if (this.#death !== undefined) return Promise.reject(this.#death);
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, request }, [...transfer]);
+    });
+  }
+
+  /** Lets the thread end what it is doing, free its session, and exit. */
+  async close(): Promise<void> {
+    if (this.#death === undefined) this.#worker.postMessage({ close: true });
+    await this.#exited;
+  }
+
+  #receive(message: ThreadMessage<Ready, Reply>): void {
+    if ("ready" in message) return this.#ready.resolve(message.ready);
+    if ("failedToStart" in message) return this.#ready.reject(fromFailure(message.failedToStart));
+    const call = this.#pending.get(message.id);
+    this.#pending.delete(message.id);
+    if ("failure" in message) call?.reject(fromFailure(message.failure));
+    else call?.resolve(message.reply);
+  }
+
+  #die(message: string): void {
+    if (this.#death !== undefined) return;
+    this.#death = new CoreError("engine_crashed", message);
+    this.#ready.promise.catch(() => {});
+    this.#ready.reject(this.#death);
+    for (const call of this.#pending.values()) call.reject(this.#death);
+    this.#pending.clear();
+  }
+}
+
+type ThreadMessage<Ready, Reply> =
+  | { readonly ready: Ready }
+  | { readonly failedToStart: CoreFailure }
+  | { readonly id: number; readonly reply: Reply }
+  | { readonly id: number; readonly failure: CoreFailure };
+
+/** What a thread offers to its channel. */
+export interface ThreadService<Ready, Request, Reply> {
+  readonly ready: Ready;
+  answer(request: Request): Promise<{ reply: Reply; transfer: readonly Transferable[] }>;
+  close(): Promise<void>;
+  /** The code of an error that `answer` throws without one. */
+  readonly fallback: CoreErrorCode;
+}
+
+/** The thread's end of the channel: `start` gets the channel's data. */
+export async function serveThread<Data, Ready, Request, Reply>(
+  start: (data: Data) => Promise<ThreadService<Ready, Request, Reply>>,
+): Promise<void> {
+  const port = parentPort;
+  if (port === null) throw new Error("bug: a thread's entry was run as a program");
+  let service: ThreadService<Ready, Request, Reply>;
+  try {
+    service = await start(workerData as Data);
+  } catch (error) {
+    port.postMessage({ failedToStart: toFailure(error, "engine_crashed") });
+    return;
+  }
+  // One at a time, in order: a thread computes, so a second call at once would only delay the first.
+  let last = Promise.resolve();
+  port.on("message", (message: { id: number; request: Request } | { close: true }) => {
+    last = last.then(async () => {
+      if ("close" in message) {
+        await service.close();
+        port.close();
+        return;
+      }
+      try {
+        const { reply, transfer } = await service.answer(message.request);
+        port.postMessage({ id: message.id, reply }, [...transfer]);
+      } catch (error) {
+        port.postMessage({ id: message.id, failure: toFailure(error, service.fallback) });
+      }
+    });
+  });
+  port.postMessage({ ready: service.ready });
+}
+
+/** Node 20 runs no TypeScript in threads, so a run from source (tests) takes them from the build. */
+function threadFile(entry: string): URL {
+  const isSource = import.meta.url.endsWith(".ts");
+  return new URL(isSource ? `../../dist/engine/${entry}.js` : `./${entry}.js`, import.meta.url);
+}

@@ -1,0 +1,34 @@
+import type { BackendFacts, BackendOptions } from "../backend/backend.ts";
+import { openBackend } from "../backend/backends.ts";
+import type { TokenBatch } from "../batch/pack.ts";
+import { openModel } from "../model/families.ts";
+import type { ModelFolder } from "../model/folder.ts";
+import { serveThread } from "./channel.ts";
+
+export interface InferData {
+  readonly folder: ModelFolder;
+  readonly backend: BackendOptions;
+}
+
+export interface InferReply {
+  readonly logits: Float32Array<ArrayBuffer>;
+  /** Time of packing and the forward pass: while it lasts, the device is busy. */
+  readonly durationMs: number;
+}
+
+await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ folder, backend }) => {
+  const model = openModel(folder);
+  const session = await openBackend(folder.weights, backend);
+  const { inputs, outputs } = session.facts;
+  return {
+    ready: session.facts,
+    fallback: "inference_failed",
+    answer: async (batch) => {
+      const start = performance.now();
+      const results = await session.run(model.inputs(batch, inputs));
+      const logits = model.logits(results, outputs, batch.offsets.length - 1);
+      return { reply: { logits, durationMs: performance.now() - start }, transfer: [logits.buffer] };
+    },
+    close: () => session.close(),
+  };
+});

@@ -1,0 +1,36 @@
+import type { ModelFolder } from "../model/folder.ts";
+import { openModel } from "../model/families.ts";
+import type { EncodedRequest } from "../tokenize/pairs.ts";
+import { serveThread } from "./channel.ts";
+import { readTexts, type ScoreRequest } from "./request.ts";
+
+export interface TokenizeReply {
+  readonly encoded: EncodedRequest;
+  /** The documents as they came, if the request asked for them. */
+  readonly texts?: readonly string[];
+  /** Time that parsing and tokenising took, without waiting. */
+  readonly durationMs: number;
+}
+
+await serveThread<ModelFolder, null, ScoreRequest, TokenizeReply>(async (folder) => {
+  const model = openModel(folder);
+  return {
+    ready: null,
+    fallback: "invalid_input",
+    answer: async ({ texts, returnTexts, ...policy }) => {
+      const start = performance.now();
+      const { query, documents } = readTexts(texts);
+      const encoded = model.encode(query, documents, policy);
+      const { ids, offsets, secondStarts } = encoded.pairs;
+      return {
+        reply: {
+          encoded,
+          ...(returnTexts ? { texts: documents } : {}),
+          durationMs: performance.now() - start,
+        },
+        transfer: [ids.buffer, offsets.buffer, secondStarts.buffer],
+      };
+    },
+    close: async () => {},
+  };
+});

@@ -1,0 +1,132 @@
+import type { Tensor } from "../backend/backend.ts";
+import { pack, type PackedBatch, type TokenBatch } from "../batch/pack.ts";
+import { CoreError } from "../errors.ts";
+import { encodePairs } from "../tokenize/pairs.ts";
+import { parsePairTemplate } from "../tokenize/template.ts";
+import { TextTokenizer } from "../tokenize/tokenizer.ts";
+import type { Activation, ModelFacts, PointwiseFamily, PointwiseModel } from "./family.ts";
+import type { ModelConfig, ModelFolder } from "./folder.ts";
+
+/**
+ * Sequence-classification cross-encoders with one label, of the BERT and XLM-RoBERTa layouts: MiniLM,
+ * ELECTRA, BGE, Jina v2, ModernBERT, DeBERTa and the model in the box. The pair is laid out by the
+ * tokenizer's own template, padded on the right, and answered with `logits` of shape [rows, 1].
+ */
+export const crossEncoder: PointwiseFamily = {
+  kind: "pointwise",
+  name: "cross-encoder",
+  accepts: ({ config }) =>
+    config.architectures?.some((name) => name.endsWith("ForSequenceClassification")) ?? false,
+  open: openCrossEncoder,
+};
+
+function openCrossEncoder(folder: ModelFolder): PointwiseModel {
+  const { config } = folder;
+  requireOneLabel(folder);
+  const template = parsePairTemplate(folder.tokenizerJson);
+  // Inference threads never tokenise, and a large vocabulary takes a second and 200 MB to build.
+  let tokenizer: TextTokenizer | undefined;
+  const padId = padTokenId(folder);
+  const facts: ModelFacts = {
+    family: crossEncoder.name,
+    revision: folder.revision,
+    dtype: folder.dtype,
+    maxTokens: maxTokens(folder),
+    activation: activationOf(config),
+  };
+  // A model with one token type was trained with type 0 throughout, whatever its template says.
+  const hasTokenTypes = (config.type_vocab_size ?? 2) > 1;
+  return {
+    facts,
+    encode: (query, documents, policy) => {
+      tokenizer ??= new TextTokenizer(folder.tokenizerJson, folder.tokenizerConfig);
+      return encodePairs(query, documents, policy, { tokenizer, template, maxTokens: facts.maxTokens });
+    },
+    inputs: (batch, names) => inputs(batch, names, padId, hasTokenTypes),
+    logits,
+  };
+}
+
+function inputs(
+  batch: TokenBatch,
+  names: readonly string[],
+  padId: number,
+  hasTokenTypes: boolean,
+): Record<string, Tensor> {
+  const packed = pack(batch, padId);
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      {
+        type: "int64",
+        data: inputData(name, packed, hasTokenTypes),
+        dims: [packed.rows, packed.length],
+      },
+    ]),
+  );
+}
+
+function inputData(name: string, packed: PackedBatch, hasTokenTypes: boolean): BigInt64Array {
+  switch (name) {
+    case "input_ids":
+      return packed.inputIds;
+    case "attention_mask":
+      return packed.attentionMask;
+    case "token_type_ids":
+      return hasTokenTypes ? packed.tokenTypeIds : new BigInt64Array(packed.inputIds.length);
+    default:
+      throw new CoreError("model_unsupported", `the graph asks for the input "${name}", which a cross-encoder does not have`);
+  }
+}
+
+function logits(
+  outputs: Readonly<Record<string, Tensor>>,
+  names: readonly string[],
+  rows: number,
+): Float32Array<ArrayBuffer> {
+  const output = outputs["logits"] ?? outputs[names[0] ?? ""];
+  if (output?.type !== "float32" || output.data.length !== rows) {
+    throw new CoreError(
+      "model_unsupported",
+      `the graph's output should be [${rows}, 1] float32, but is ${output === undefined ? "missing" : `[${output.dims.join(", ")}] ${output.type}`}`,
+    );
+  }
+  return new Float32Array(output.data);
+}
+
+function requireOneLabel({ path, config }: ModelFolder): void {
+  const labels = config.num_labels ?? Object.keys(config.id2label ?? { 0: "" }).length;
+  if (labels === 1) return;
+  throw new CoreError("model_unsupported", `${path} has ${labels} labels; a reranker has 1`, { field: "model" });
+}
+
+/**
+ * The tokenizer's limit and the position table's, whichever is smaller. RoBERTa-style models number
+ * positions from pad_token_id + 1, so their table is that much longer than what fits.
+ */
+function maxTokens({ path, config, tokenizerConfig }: ModelFolder): number {
+  const isRoberta = /roberta|camembert/u.test(config.model_type ?? "");
+  const offset = isRoberta ? (config.pad_token_id ?? 1) + 1 : 0;
+  const positions = (config.max_position_embeddings ?? Infinity) - offset;
+  const limit = Math.min(tokenizerConfig.model_max_length ?? Infinity, positions);
+  if (limit >= 8 && limit <= 1_000_000) return limit;
+  throw new CoreError(
+    "model_folder_invalid",
+    `${path} does not say how long its input may be: set max_position_embeddings in config.json or model_max_length in tokenizer_config.json`,
+    { field: "model" },
+  );
+}
+
+function padTokenId({ config, tokenizerJson, tokenizerConfig }: ModelFolder): number {
+  const { pad_token: token } = tokenizerConfig;
+  const content = typeof token === "string" ? token : token?.content;
+  const added = tokenizerJson.added_tokens?.find((candidate) => candidate.content === content);
+  // Any id will do where neither says: the attention mask hides it.
+  return config.pad_token_id ?? added?.id ?? 0;
+}
+
+/** Sentence Transformers' rule: sigmoid for one label, unless the config names another function. */
+function activationOf(config: ModelConfig): Activation {
+  const named = config.sentence_transformers?.activation_fn ?? config.sbert_ce_default_activation_function;
+  return named?.endsWith(".Identity") ? "identity" : "sigmoid";
+}

@@ -1,0 +1,124 @@
+/**
+ * A test collection on disk, in BEIR's layout: `corpus.jsonl` ({id or _id, title?, text}),
+ * `queries.jsonl` ({id or _id, text}) and `qrels.tsv` or `qrels/test.tsv`. Further fields are
+ * ignored.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { CollectionError } from "./collection-error.ts";
+import { readLines } from "./lines.ts";
+import { type Judgments, readQrels } from "./qrels.ts";
+
+export interface CollectionDocument {
+  readonly id: string;
+  readonly title?: string;
+  /** May be empty, where the title is all there is. */
+  readonly text: string;
+}
+
+export interface CollectionQuery {
+  readonly id: string;
+  readonly text: string;
+}
+
+export interface Collection {
+  readonly documents: readonly CollectionDocument[];
+  /** Also those without a judgment. */
+  readonly queries: readonly CollectionQuery[];
+  readonly judgments: Judgments;
+}
+
+/** @throws CollectionError naming file, line and field. */
+export async function readCollection(folder: string): Promise<Collection> {
+  const documents = await collect(readCorpus(folder));
+  const queries = await collect(readQueries(folder));
+  const file = qrelsFile(folder);
+  const judgments = await readQrels(file);
+  if (!queries.some(({ id }) => judgments.has(id))) {
+    throw new CollectionError("judges none of the queries", { code: "file_invalid", file });
+  }
+  return { documents, queries, judgments };
+}
+
+/** One document at a time, for a corpus that does not fit into memory. */
+export async function* readCorpus(folder: string): AsyncGenerator<CollectionDocument> {
+  for await (const record of readRecords(join(folder, "corpus.jsonl"))) {
+    const { id } = record;
+    const title = record.text("title", "optional");
+    const text = record.text("text", "may be empty");
+    yield title ? { id, title, text } : { id, text };
+  }
+}
+
+export async function* readQueries(folder: string): AsyncGenerator<CollectionQuery> {
+  for await (const record of readRecords(join(folder, "queries.jsonl"))) {
+    yield { id: record.id, text: record.text("text", "not empty") };
+  }
+}
+
+// Array.fromAsync came with Node 22.
+async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const all: Item[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+function qrelsFile(folder: string): string {
+  const flat = join(folder, "qrels.tsv");
+  const nested = join(folder, "qrels", "test.tsv");
+  return !existsSync(flat) && existsSync(nested) ? nested : flat;
+}
+
+interface JsonRecord {
+  readonly id: string;
+  text(field: string, rule: "optional" | "may be empty" | "not empty"): string;
+}
+
+async function* readRecords(file: string): AsyncGenerator<JsonRecord> {
+  const seen = new Set<string>();
+  for await (const { number: line, text: json } of readLines(file)) {
+    const fail = (problem: string, field?: string, cause?: unknown): CollectionError =>
+      new CollectionError(problem, {
+        code: "file_invalid",
+        file,
+        line,
+        cause,
+        ...(field !== undefined && { field }),
+      });
+    const fields = parseObject(json, fail);
+    const field = "_id" in fields ? "_id" : "id";
+    const id = fields[field];
+    const isId = typeof id === "string" || Number.isInteger(id);
+    if (!isId || id === "") throw fail(`"${field}" must be a non-empty string`, field);
+    if (seen.has(String(id))) throw fail(`the id "${String(id)}" is there already`, field);
+    seen.add(String(id));
+    yield { id: String(id), text: (name, rule) => textOf(fields, name, rule, fail) };
+  }
+}
+
+type Fail = (problem: string, field?: string, cause?: unknown) => CollectionError;
+
+function parseObject(json: string, fail: Fail): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw fail("is not JSON", undefined, cause);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw fail("expected a JSON object");
+  }
+  return value as Record<string, unknown>;
+}
+
+function textOf(
+  fields: Record<string, unknown>,
+  name: string,
+  rule: "optional" | "may be empty" | "not empty",
+  fail: Fail,
+): string {
+  const value = fields[name] ?? (rule === "optional" ? "" : undefined);
+  if (typeof value !== "string") throw fail(`"${name}" must be a string`, name);
+  if (rule === "not empty" && value.trim() === "") throw fail(`"${name}" is empty`, name);
+  return value;
+}

@@ -1,0 +1,29 @@
+import { stemmer } from "stemmer";
+
+/**
+ * Text → index terms, in the way of Lucene's EnglishAnalyzer: words, possessive 's off, lower case,
+ * stop words out, Porter stems.
+ *
+ * Words approximate its StandardTokenizer (UAX #29): runs of letters, marks and digits, which an
+ * inner apostrophe or full stop does not split (don't, U.S, 3.5); Chinese characters one by one.
+ */
+export function analyzeEnglish(text: string): string[] {
+  const terms: string[] = [];
+  for (const [word] of text.matchAll(WORD)) {
+    const term = word.toLowerCase().replace(POSSESSIVE, "");
+    if (!STOP_WORDS.has(term)) terms.push(stemmer(term));
+  }
+  return terms;
+}
+
+const LETTER = String.raw`(?!\p{sc=Han})[\p{L}\p{M}\p{N}]`;
+const WORD = new RegExp(String.raw`\p{sc=Han}|(?:${LETTER})+(?:['’.](?:${LETTER})+)*`, "gu");
+const POSSESSIVE = /['’]s$/;
+
+/** EnglishAnalyzer.ENGLISH_STOP_WORDS_SET: the 33 words of Lucene. */
+const STOP_WORDS: ReadonlySet<string> = new Set(
+  (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then " +
+    "there these they this to was will with"
+  ).split(" "),
+);

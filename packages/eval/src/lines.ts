@@ -1,0 +1,38 @@
+import { createReadStream } from "node:fs";
+import { CollectionError } from "./collection-error.ts";
+
+export interface Line {
+  /** From 1. */
+  readonly number: number;
+  readonly text: string;
+}
+
+/**
+ * The non-blank lines of a UTF-8 file, one at a time, without carriage returns and byte order mark.
+ * Only line feeds end a line: node:readline also splits at U+2028, which JSON allows inside
+ * strings.
+ *
+ * @throws CollectionError `file_missing` if the file cannot be read.
+ */
+export async function* readLines(file: string): AsyncGenerator<Line> {
+  let number = 0;
+  for await (const raw of splitLines(file)) {
+    number += 1;
+    const text = raw.replace(/\r$/, "").replace(number === 1 ? /^\uFEFF/ : "", "");
+    if (text.trim() !== "") yield { number, text };
+  }
+}
+
+async function* splitLines(file: string): AsyncGenerator<string> {
+  let rest = "";
+  try {
+    for await (const chunk of createReadStream(file, "utf8") as AsyncIterable<string>) {
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop() ?? "";
+      yield* lines;
+    }
+  } catch (cause) {
+    throw new CollectionError("the file cannot be read", { code: "file_missing", file, cause });
+  }
+  yield rest;
+}

@@ -1,0 +1,45 @@
+import { CollectionError } from "./collection-error.ts";
+import { readLines } from "./lines.ts";
+
+/** Grades by query, then by document. */
+export type Judgments = Map<string, Map<string, number>>;
+
+/**
+ * Reads judgments: three columns as in BEIR (query, document, grade) or four as in TREC (query,
+ * iteration, document, grade), separated by tabs or else by white space, with or without a header.
+ *
+ * @throws CollectionError at the first line that is neither, or that judges a pair again.
+ */
+export async function readQrels(file: string): Promise<Judgments> {
+  const judgments: Judgments = new Map();
+  for await (const { number: line, text } of readLines(file)) {
+    const columns = text.split(text.includes("\t") ? "\t" : /\s+/).map((column) => column.trim());
+    if (line === 1 && HEADER.test(columns.at(-1) ?? "")) continue;
+    const fail = (field: string, problem: string): CollectionError =>
+      new CollectionError(problem, { code: "file_invalid", file, line, field });
+    const { query, document, grade } = parseColumns(columns, fail);
+    const grades = judgments.get(query) ?? new Map<string, number>();
+    if (grades.has(document))
+      throw fail("document", `"${document}" already has a grade for "${query}"`);
+    judgments.set(query, grades.set(document, grade));
+  }
+  return judgments;
+}
+
+const HEADER = /^(score|grade|rel|label|judg)/i;
+
+function parseColumns(
+  columns: readonly string[],
+  fail: (field: string, problem: string) => CollectionError,
+): { query: string; document: string; grade: number } {
+  if (columns.length !== 3 && columns.length !== 4) {
+    throw fail("columns", `expected 3 or 4 columns, found ${columns.length}`);
+  }
+  const [query, document, grade] = [columns[0], columns.at(-2), columns.at(-1)];
+  if (!query) throw fail("query", "the query id is empty");
+  if (!document) throw fail("document", "the document id is empty");
+  if (!grade || !/^-?\d+$/.test(grade)) {
+    throw fail("grade", `expected a whole number as grade, found "${grade}"`);
+  }
+  return { query, document, grade: Number(grade) };
+}

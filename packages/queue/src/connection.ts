@@ -1,0 +1,73 @@
+import { Redis, type RedisOptions } from "ioredis";
+import { BackpressureError, RankfleetError, RedisUnavailableError } from "./contract/index.ts";
+
+/** Where Redis is: a URL (`redis://`, `rediss://` for TLS) or ioredis's options. */
+export type RedisSource = string | RedisOptions;
+
+/**
+ * What a connection is for. A *producer* has somebody waiting, so a command gives up after about ten
+ * seconds without Redis; a *consumer* has nothing better to do, so it waits for ever.
+ */
+export type ConnectionRole = "producer" | "consumer";
+
+/** The first dial says soon whether Redis is there at all; later gaps are ridden out. */
+const FIRST_CONTACT_MS = 5_000;
+/** With ioredis's back-off (50 ms doubled, at most 5 s) this is about 11 seconds. */
+const PRODUCER_RETRIES = 8;
+
+/** @throws RedisUnavailableError if Redis does not answer within five seconds, with the reason. */
+export async function connect(source: RedisSource, role: ConnectionRole): Promise<Redis> {
+  const options = {
+    lazyConnect: true,
+    replyMapping: "legacy" as const,
+    maxRetriesPerRequest: role === "consumer" ? null : PRODUCER_RETRIES,
+  };
+  const redis =
+    typeof source === "string" ? new Redis(source, options) : new Redis({ ...source, ...options });
+  let lastError: Error | undefined;
+  // Without a listener ioredis prints each failed reconnect; commands report it to who is waiting.
+  redis.on("error", (error) => (lastError = error));
+  const timeout = AbortSignal.timeout(FIRST_CONTACT_MS);
+  const tooLate = new Promise<never>((_, reject) => {
+    timeout.addEventListener("abort", () => reject(new Error(`no answer in ${FIRST_CONTACT_MS} ms`)));
+  });
+  try {
+    redis.connect().catch(() => {});
+    await Promise.race([redis.ping(), failedForGood(redis), tooLate]);
+    return redis;
+  } catch (cause) {
+    redis.disconnect();
+    const { host, port } = redis.options;
+    const reason = lastError?.message ?? (cause instanceof Error ? cause.message : String(cause));
+    throw new RedisUnavailableError(
+      "redis_unavailable",
+      `cannot reach Redis at ${host}:${port}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`,
+      { field: "redis", cause },
+    );
+  }
+}
+
+/** A refused password or unknown host will not get better by dialling again. */
+function failedForGood(redis: Redis): Promise<never> {
+  return new Promise((_, reject) => {
+    redis.on("error", (error: Error) => {
+      if (/ECONNREFUSED|ENOTFOUND|WRONGPASS|NOAUTH|NOPERM/u.test(error.message)) reject(error);
+    });
+  });
+}
+
+/** A Redis error as one of the contract's: full and unreachable are not the job's fault. */
+export function fromRedisError(error: unknown): unknown {
+  if (!(error instanceof Error) || RankfleetError.isInstance(error)) return error;
+  if (/^OOM /u.test(error.message)) {
+    return new BackpressureError(
+      "backpressure",
+      "Redis is full (maxmemory under noeviction): wait until workers have drained some of the backlog, or give Redis more memory",
+      { cause: error },
+    );
+  }
+  const isConnection =
+    error.name === "MaxRetriesPerRequestError" || /Connection is closed|ECONN|EPIPE/u.test(error.message);
+  if (!isConnection) return error;
+  return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, { cause: error });
+}

@@ -1,0 +1,125 @@
+import { FAILURES, type Failure, type FailureCode } from "./failure.ts";
+
+/** What every error of rankfleet's SDK and queue is: recognise it by `code`, which is stable. */
+export class RankfleetError extends Error {
+  override readonly name: string = "RankfleetError";
+  readonly code: FailureCode;
+  /** The input at fault, e.g. `documents[3]`. */
+  readonly field: string | undefined;
+  /** Whether the same call may succeed later. */
+  readonly isRetryable: boolean;
+  readonly isRankfleetError: true = true;
+
+  constructor(
+    code: FailureCode,
+    message: string,
+    options: { field?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.field = options.field;
+    this.isRetryable = FAILURES[code].isRetryable;
+  }
+
+  /** Recognises the error by its mark, so that two copies of this package agree. */
+  static isInstance(error: unknown): error is RankfleetError {
+    return typeof error === "object" && error !== null && "isRankfleetError" in error;
+  }
+
+  toFailure(): Failure {
+    const { code, message, field } = this;
+    return field === undefined ? { code, message } : { code, message, field };
+  }
+}
+
+/** One thing that is wrong with a request. */
+export interface RequestIssue {
+  readonly field: string;
+  readonly message: string;
+}
+
+/** The request breaks the contract. All issues at once; `field` is the first one's. */
+export class InvalidRequestError extends RankfleetError {
+  override readonly name = "InvalidRequestError";
+  readonly issues: readonly RequestIssue[];
+
+  constructor(issues: readonly RequestIssue[], code: FailureCode = "invalid_request") {
+    super(code, issues.map(({ field, message }) => `${field}: ${message}`).join("; "), {
+      field: issues[0]?.field,
+    });
+    this.issues = issues;
+  }
+}
+
+/** No worker has offered this model. */
+export class ModelNotServedError extends RankfleetError {
+  override readonly name = "ModelNotServedError";
+  readonly model: string;
+  readonly served: readonly string[];
+
+  constructor(model: string, served: readonly string[]) {
+    const offer = served.length === 0 ? "no model is served yet" : `served: ${served.join(", ")}`;
+    super(
+      "model_not_served",
+      `model: no worker serves "${model}" (${offer}); start one with rankfleet worker --model, or set modelWaitMs`,
+      { field: "model" },
+    );
+    this.model = model;
+    this.served = served;
+  }
+}
+
+export class DeadlineExceededError extends RankfleetError {
+  override readonly name = "DeadlineExceededError";
+}
+
+/** Redis has no room (`maxmemory` under `noeviction`), or too much is in flight. */
+export class BackpressureError extends RankfleetError {
+  override readonly name = "BackpressureError";
+}
+
+export class JobCancelledError extends RankfleetError {
+  override readonly name = "JobCancelledError";
+}
+
+export class JobNotFoundError extends RankfleetError {
+  override readonly name = "JobNotFoundError";
+}
+
+/** The job was tried and cannot be done; `code` says why. */
+export class JobFailedError extends RankfleetError {
+  override readonly name = "JobFailedError";
+}
+
+export class ClientClosedError extends RankfleetError {
+  override readonly name = "ClientClosedError";
+}
+
+export class RedisUnavailableError extends RankfleetError {
+  override readonly name = "RedisUnavailableError";
+}
+
+/** The error that a stored failure stands for. */
+export function toError(failure: Failure): RankfleetError {
+  const { code, message, field } = failure;
+  switch (code) {
+    case "invalid_request":
+    case "query_too_long":
+    case "idempotency_conflict":
+      return new InvalidRequestError([{ field: field ?? "request", message }], code);
+    case "deadline_exceeded":
+      return new DeadlineExceededError(code, message, { field });
+    case "cancelled":
+      return new JobCancelledError(code, message);
+    case "job_not_found":
+      return new JobNotFoundError(code, message);
+    case "backpressure":
+      return new BackpressureError(code, message);
+    case "client_closed":
+      return new ClientClosedError(code, message);
+    case "redis_unavailable":
+      return new RedisUnavailableError(code, message);
+    default:
+      return new JobFailedError(code, message, { field });
+  }
+}

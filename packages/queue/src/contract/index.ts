@@ -1,0 +1,27 @@
+export {
+  BackpressureError,
+  ClientClosedError,
+  DeadlineExceededError,
+  InvalidRequestError,
+  JobCancelledError,
+  JobFailedError,
+  JobNotFoundError,
+  ModelNotServedError,
+  RankfleetError,
+  RedisUnavailableError,
+  toError,
+} from "./errors.ts";
+export type { RequestIssue } from "./errors.ts";
+export { FAILURES, isFailureCode } from "./failure.ts";
+export type { Failure, FailureCode } from "./failure.ts";
+export { parseJob } from "./job.ts";
+export type { JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
+export { formatJobId, newJobId, parseJobId } from "./job-id.ts";
+export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
+export type { Keys, ModelKeys } from "./keys.ts";
+export { CLAIM_THRESHOLD_BYTES, encodeTexts } from "./payload.ts";
+export { isModelId, LANES, MAX_DOCUMENTS, parseRequest } from "./request.ts";
+export type { DocumentInput, Lane, ParsedRequest, RequestOptions, RerankRequest } from "./request.ts";
+export { formatResult, parseResult } from "./result.ts";
+export type { CompletedRecord, RecordTimings, ResultRecord } from "./result.ts";
+export { PROTOCOL_VERSION } from "./version.ts";

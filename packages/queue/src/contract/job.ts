@@ -1,0 +1,93 @@
+import { z } from "zod";
+import { RankfleetError } from "./errors.ts";
+import type { Lane } from "./request.ts";
+import { PROTOCOL_VERSION } from "./version.ts";
+
+/** What stands in the queue: everything about a job but its texts, which may be beside it. */
+export interface JobEnvelope {
+  readonly v: typeof PROTOCOL_VERSION;
+  readonly model: string;
+  /** How many documents, and how many characters they hold: what backlog is counted in. */
+  readonly documents: number;
+  readonly characters: number;
+  readonly payload: JobPayload;
+  readonly options: ScoringOptions;
+  /** The documents' own ids, in order, if any has one. */
+  readonly ids?: readonly (string | null)[] | undefined;
+  readonly lane: Lane;
+  readonly tenant?: string | undefined;
+  /** Milliseconds since 1970 by Redis's clock, the only clock that all sides share. */
+  readonly enqueuedAt: number;
+  readonly deadline?: number | undefined;
+  /** Which producer's wake-up stream hears of the result. */
+  readonly replyTo: string;
+  /** SHA-256 of query, texts and options, to tell a repeat from a conflict. */
+  readonly digest?: string | undefined;
+  readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+  /** W3C trace context. */
+  readonly trace?: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * The texts as JSON, `{"query": …, "documents": […]}`: in the job itself while they are few, as a
+ * string so that nobody parses them before the tokenising thread does; else gzipped under a key of
+ * their own.
+ */
+export type JobPayload = { readonly json: string } | { readonly claim: string };
+
+/** The part of a request that shapes its result. */
+export interface ScoringOptions {
+  readonly topN?: number | undefined;
+  readonly returnDocuments?: boolean | undefined;
+  readonly rawScores?: boolean | undefined;
+  readonly maxTokensPerDocument?: number | undefined;
+  readonly longDocuments?: "truncate" | "split" | "refuse" | undefined;
+  readonly truncation?: "longest_first" | "only_second" | undefined;
+}
+
+const schema = z.object({
+  v: z.literal(PROTOCOL_VERSION),
+  model: z.string(),
+  documents: z.int().min(1),
+  characters: z.int().min(0),
+  payload: z.union([z.object({ json: z.string() }), z.object({ claim: z.string() })]),
+  options: z.object({
+    topN: z.int().min(1).optional(),
+    returnDocuments: z.boolean().optional(),
+    rawScores: z.boolean().optional(),
+    maxTokensPerDocument: z.int().min(1).optional(),
+    longDocuments: z.enum(["truncate", "split", "refuse"]).optional(),
+    truncation: z.enum(["longest_first", "only_second"]).optional(),
+  }),
+  ids: z.array(z.string().nullable()).optional(),
+  lane: z.enum(["interactive", "standard", "bulk"]),
+  tenant: z.string().optional(),
+  enqueuedAt: z.number(),
+  deadline: z.number().optional(),
+  replyTo: z.string(),
+  digest: z.string().optional(),
+  metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
+  trace: z.record(z.string(), z.string()).optional(),
+});
+
+/**
+ * Reads what was found in the queue, which anybody may have put there.
+ *
+ * @throws RankfleetError `unsupported_version` for a message of another version, `invalid_request` for
+ *   anything that is not a job, naming the field.
+ */
+export function parseJob(data: unknown): JobEnvelope {
+  const version = typeof data === "object" && data !== null && "v" in data ? data.v : undefined;
+  if (typeof version === "number" && version !== PROTOCOL_VERSION) {
+    throw new RankfleetError(
+      "unsupported_version",
+      `the job is of protocol version ${version}; this worker knows ${PROTOCOL_VERSION}`,
+      { field: "v" },
+    );
+  }
+  const parsed = schema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const field = issue.path.join(".") || "job";
+  throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${issue.message}`, { field });
+}

@@ -1,0 +1,50 @@
+/**
+ * Every key in Redis. All keys of one model carry the same hash tag, `{model}`, so on a cluster they
+ * lie on one slot and scripts may touch several of them; models spread over slots.
+ *
+ * | key | what | lives |
+ * |---|---|---|
+ * | `<prefix>:{model}:…` | BullMQ's own, for the queue named `{model}` | |
+ * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most payloadTtlMs |
+ * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
+ * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
+ * | `<prefix>:models` | hash of model id → facts, written by workers | |
+ * | `<prefix>:wake:<producer>` | stream: which of a producer's jobs have ended | an hour after the last |
+ */
+export interface Keys {
+  readonly prefix: string;
+  readonly models: string;
+  wake(producer: string): string;
+  model(id: string): ModelKeys;
+}
+
+export interface ModelKeys {
+  /** The name of the model's BullMQ queue. */
+  readonly queue: string;
+  readonly workers: string;
+  result(jobId: string): string;
+  payload(jobId: string): string;
+  /** BullMQ's lock: holds the token of the attempt that may settle the job. */
+  lock(jobId: string): string;
+}
+
+export const DEFAULT_PREFIX = "rankfleet";
+
+export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
+  return {
+    prefix,
+    models: `${prefix}:models`,
+    wake: (producer) => `${prefix}:wake:${producer}`,
+    model: (id) => {
+      const tag = `{${id}}`;
+      const base = `${prefix}:${tag}`;
+      return {
+        queue: tag,
+        workers: `${base}:workers`,
+        result: (jobId) => `${base}:result:${jobId}`,
+        payload: (jobId) => `${base}:payload:${jobId}`,
+        lock: (jobId) => `${base}:${jobId}:lock`,
+      };
+    },
+  };
+}

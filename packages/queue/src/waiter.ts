@@ -1,0 +1,169 @@
+import type { Redis } from "ioredis";
+import { fromRedisError } from "./connection.ts";
+import { ClientClosedError, JobFailedError, JobNotFoundError, type Keys, type ResultRecord } from "./contract/index.ts";
+import type { JobProducer } from "./producer.ts";
+import type { ResultStore } from "./result-store.ts";
+
+/**
+ * Waits for result records on a producer's behalf.
+ *
+ * Workers put the ids of ended jobs on this producer's stream, which one blocking connection reads:
+ * that is the fast way. Correctness does not hang on it: every waiting job is also looked up every few
+ * seconds, so a trimmed stream, a lost connection, or a job of another producer only costs time.
+ */
+export class ResultWaiter {
+  readonly #store: ResultStore;
+  readonly #producer: JobProducer;
+  readonly #stream: string;
+  readonly #blocking: Redis;
+  readonly #pollMs: number;
+  readonly #waiting = new Map<string, Waiting[]>();
+  #loop: Promise<void> | undefined;
+  #pollTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  /** @param blocking A connection of its own: it spends its life inside XREAD. */
+  constructor(options: {
+    store: ResultStore;
+    producer: JobProducer;
+    keys: Keys;
+    producerId: string;
+    blocking: Redis;
+    pollMs?: number | undefined;
+  }) {
+    this.#store = options.store;
+    this.#producer = options.producer;
+    this.#stream = options.keys.wake(options.producerId);
+    this.#blocking = options.blocking;
+    this.#pollMs = options.pollMs ?? POLL_MS;
+  }
+
+  /**
+   * The job's record, as soon as there is one.
+   *
+   * @throws the signal's reason; ClientClosedError; JobNotFoundError if neither queue nor store knows
+   *   the job; JobFailedError if the queue gave it up without a record.
+   */
+  wait(model: string, jobId: string, signal?: AbortSignal): Promise<ResultRecord> {
+    if (this.#isClosed) return Promise.reject(closed());
+    signal?.throwIfAborted();
+    this.#start();
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => this.#settle(waiting, () => reject(signal?.reason));
+      const waiting: Waiting = {
+        model,
+        jobId,
+        since: Date.now(),
+        resolve: (record) => this.#settle(waiting, () => resolve(record)),
+        reject: (error) => this.#settle(waiting, () => reject(error)),
+        stopListening: () => signal?.removeEventListener("abort", onAbort),
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      const others = this.#waiting.get(jobId);
+      if (others === undefined) this.#waiting.set(jobId, [waiting]);
+      else others.push(waiting);
+    });
+  }
+
+  /** Looks a job up right now, for one that may have ended before anybody waited. */
+  async check(jobId: string): Promise<void> {
+    const waiting = this.#waiting.get(jobId)?.[0];
+    if (waiting === undefined) return;
+    try {
+      const record = await this.#store.read(waiting.model, jobId);
+      if (record !== undefined) this.#each(jobId, (each) => each.resolve(record));
+    } catch (error) {
+      this.#each(jobId, (each) => each.reject(fromRedisError(error)));
+    }
+  }
+
+  /** Everybody who still waits gets a ClientClosedError. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#pollTimer);
+    for (const jobId of [...this.#waiting.keys()]) this.#each(jobId, (each) => each.reject(closed()));
+    this.#blocking.disconnect();
+    await this.#loop;
+  }
+
+  #start(): void {
+    if (this.#loop !== undefined) return;
+    this.#loop = this.#listen();
+    this.#pollTimer = setInterval(() => void this.#poll(), this.#pollMs);
+  }
+
+  async #listen(): Promise<void> {
+    let last = "0-0";
+    while (!this.#isClosed) {
+      try {
+        const reply = await this.#blocking.xread("COUNT", 1000, "BLOCK", BLOCK_MS, "STREAMS", this.#stream, last);
+        for (const [, entries] of reply ?? []) {
+          for (const [entryId, fields] of entries) {
+            last = entryId;
+            void this.check(fields[1]!);
+          }
+        }
+      } catch {
+        // The poll goes on meanwhile; ioredis reconnects.
+        if (!this.#isClosed) await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  }
+
+  async #poll(): Promise<void> {
+    const due = Date.now() - this.#pollMs;
+    const jobs = [...this.#waiting.values()].map(([first]) => first!).filter(({ since }) => since <= due);
+    for (let i = 0; i < jobs.length; i += POLL_CHUNK) {
+      await Promise.all(jobs.slice(i, i + POLL_CHUNK).map((job) => this.#pollOne(job)));
+    }
+  }
+
+  async #pollOne({ model, jobId, since }: Waiting): Promise<void> {
+    await this.check(jobId);
+    if (!this.#waiting.has(jobId) || Date.now() - since < SUSPICIOUS_MS) return;
+    try {
+      const state = await this.#producer.state(model, jobId);
+      if (state === "waiting" || state === "active") return;
+      // The record is written before the queue lets go of the job, so now it must be there.
+      await this.check(jobId);
+      const gone =
+        state === "failed"
+          ? new JobFailedError("worker_failed", `job ${jobId} was given up by the queue`)
+          : new JobNotFoundError("job_not_found", `neither a job nor a result is known by ${jobId}; results are kept for a day`);
+      this.#each(jobId, (each) => each.reject(gone));
+    } catch {
+      // Redis is away: the next poll sees.
+    }
+  }
+
+  #each(jobId: string, settle: (waiting: Waiting) => void): void {
+    for (const waiting of [...(this.#waiting.get(jobId) ?? [])]) settle(waiting);
+  }
+
+  #settle(waiting: Waiting, settle: () => void): void {
+    waiting.stopListening();
+    const left = (this.#waiting.get(waiting.jobId) ?? []).filter((other) => other !== waiting);
+    if (left.length === 0) this.#waiting.delete(waiting.jobId);
+    else this.#waiting.set(waiting.jobId, left);
+    settle();
+  }
+}
+
+interface Waiting {
+  readonly model: string;
+  readonly jobId: string;
+  readonly since: number;
+  resolve(record: ResultRecord): void;
+  reject(error: unknown): void;
+  stopListening(): void;
+}
+
+const POLL_MS = 2_000;
+const POLL_CHUNK = 100;
+const BLOCK_MS = 5_000;
+/** A job this old without a record is looked for in the queue too. */
+const SUSPICIOUS_MS = 4_000;
+
+function closed(): ClientClosedError {
+  return new ClientClosedError("client_closed", "the client was closed while this job was under way; its result can still be had by its id");
+}

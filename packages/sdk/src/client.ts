@@ -1,0 +1,191 @@
+import { createHash } from "node:crypto";
+import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from "@opentelemetry/api";
+import type { ModelOffer } from "@rankfleet/queue";
+import {
+  ClientClosedError,
+  DeadlineExceededError,
+  newJobId,
+  parseJobId,
+  parseRequest,
+  PROTOCOL_VERSION,
+  type JobEnvelope,
+  type ParsedRequest,
+  type RerankRequest,
+} from "@rankfleet/queue/contract";
+import { JobHandle } from "./job.ts";
+import { warnOfDepth } from "./depth.ts";
+import type { RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
+import type { RerankResult } from "./result.ts";
+import { Session } from "./session.ts";
+import { streamRequests, type RerankOutcome } from "./stream.ts";
+
+/**
+ * Puts rerank jobs into Redis and gets their scores back.
+ *
+ * ```ts
+ * const client = new RerankClient({ redis: "redis://127.0.0.1:6379" });
+ * const { results } = await client.rerank({ query: "…", documents: ["…", "…"] });
+ * await client.close();
+ * ```
+ *
+ * One client serves a whole process: it holds two connections, however much is under way.
+ */
+export class RerankClient {
+  readonly #options: RerankClientOptions;
+  #session: Promise<Session> | undefined;
+  #isClosed = false;
+
+  constructor(options: RerankClientOptions = {}) {
+    this.#options = options;
+  }
+
+  /**
+   * Scores the documents and orders them by relevance to the query.
+   *
+   * @throws InvalidRequestError before anything is sent; ModelNotServedError; DeadlineExceededError;
+   *   BackpressureError if Redis is full; JobFailedError if no document could be scored;
+   *   RedisUnavailableError; the signal's reason, which also cancels the job.
+   */
+  async rerank(request: RerankRequest, options: WaitOptions = {}): Promise<RerankResult> {
+    const job = await this.enqueue(request, options);
+    try {
+      return await job.result(options);
+    } catch (error) {
+      if (options.signal?.aborted) await job.cancel().catch(() => {});
+      throw error;
+    }
+  }
+
+  /**
+   * Hands the job over; once this resolves it is in Redis and will be scored.
+   *
+   * @throws as `rerank`, but for what happens to the job later.
+   */
+  async enqueue(request: RerankRequest, { signal }: WaitOptions = {}): Promise<JobHandle> {
+    const parsed = parseRequest(request);
+    warnOfDepth(parsed.texts.length, this.#options.warnAboveDocuments);
+    return tracer.startActiveSpan("rerank enqueue", { kind: SpanKind.PRODUCER }, async (span) => {
+      try {
+        return await this.#add(parsed, span, signal);
+      } catch (error) {
+        span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+        throw error;
+      } finally {
+        span.end();
+      }
+    });
+  }
+
+  /**
+   * Streams any number of requests through the fleet, in flat memory: what is under way is bounded, and
+   * the source is read only as fast as results are taken. A request that fails is an item with an
+   * `error`. Leaving the loop early cancels what is under way. Requests without `priority` go to the
+   * `bulk` lane.
+   */
+  rerankMany(
+    requests: Iterable<RerankRequest> | AsyncIterable<RerankRequest>,
+    options: RerankManyOptions = {},
+  ): AsyncGenerator<RerankOutcome, void, void> {
+    return streamRequests(
+      // `parseRequest` refuses what is no object; spreading it here would hide that.
+      (request, signal) => this.rerank(withLane(request), { signal }),
+      requests,
+      options,
+    );
+  }
+
+  /**
+   * A job that was enqueued earlier, here or in another process.
+   *
+   * @throws JobNotFoundError if `id` is not of the form of a job's id.
+   */
+  job(id: string): JobHandle {
+    return new JobHandle(() => this.#open(), parseJobId(id));
+  }
+
+  /** The models that workers have offered, with their revision and limits. */
+  async models(): Promise<ModelOffer[]> {
+    const session = await this.#open();
+    return [...(await session.registry.offers()).values()];
+  }
+
+  /** Ends the connections; whoever still waits gets a ClientClosedError. Jobs go on without us. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const session = await this.#session?.catch(() => undefined);
+    this.#session = undefined;
+    await session?.close();
+  }
+
+  async #add(parsed: ParsedRequest, span: Span, signal: AbortSignal | undefined): Promise<JobHandle> {
+    const { options, texts } = parsed;
+    signal?.throwIfAborted();
+    const session = await this.#open();
+    const model = options.model ?? this.#options.model ?? "box";
+    await session.requireServed(model, this.#options.modelWaitMs ?? 0, signal);
+    const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
+    if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
+      throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", { field: "deadline" });
+    }
+    const { idempotencyKey: key, tenant } = options;
+    const jobId = newJobId(key === undefined ? undefined : { key, tenant });
+    span.setAttributes({
+      "rankfleet.job": jobId,
+      "rankfleet.model": model,
+      "rankfleet.documents": texts.length,
+    });
+    signal?.throwIfAborted();
+    await session.producer.add(jobId, toEnvelope(parsed, model, session), { query: options.query, documents: texts });
+    return new JobHandle(() => this.#open(), { jobId, model, deadlineMs });
+  }
+
+  #open(): Promise<Session> {
+    if (this.#isClosed) {
+      return Promise.reject(new ClientClosedError("client_closed", "the client is closed"));
+    }
+    this.#session ??= Session.open(this.#options).catch((error: unknown) => {
+      this.#session = undefined; // The next call may find Redis.
+      throw error;
+    });
+    return this.#session;
+  }
+}
+
+const tracer = trace.getTracer("@rankfleet/sdk");
+
+function withLane(request: RerankRequest): RerankRequest {
+  const isObject = typeof request === "object" && request !== null;
+  return isObject ? { priority: "bulk", ...request } : request;
+}
+
+function toEnvelope(
+  { options, texts, characters, ids }: ParsedRequest,
+  model: string,
+  session: Session,
+): Omit<JobEnvelope, "payload"> {
+  const { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation } = options;
+  const scoring = { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation };
+  const carrier: Record<string, string> = {};
+  propagation.inject(context.active(), carrier);
+  return {
+    v: PROTOCOL_VERSION,
+    model,
+    documents: texts.length,
+    characters,
+    options: scoring,
+    ids,
+    lane: options.priority ?? "standard",
+    tenant: options.tenant,
+    enqueuedAt: session.clock.now(),
+    deadline: options.deadline === undefined ? undefined : session.clock.fromLocal(Number(options.deadline)),
+    replyTo: session.producerId,
+    digest:
+      options.idempotencyKey === undefined ? undefined : digest([model, options.query, texts, scoring]),
+    metadata: options.metadata,
+    trace: carrier["traceparent"] === undefined ? undefined : carrier,
+  };
+}
+
+function digest(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}

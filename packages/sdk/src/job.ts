@@ -1,0 +1,82 @@
+import { DeadlineExceededError, formatJobId, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
+import type { WaitOptions } from "./options.ts";
+import { toResult, type RerankResult } from "./result.ts";
+import type { Session } from "./session.ts";
+
+export type JobStatus = "waiting" | "active" | "completed" | "failed" | "cancelled" | "unknown";
+
+/** A job that was accepted: it is in Redis, and will be scored whatever becomes of this process. */
+export class JobHandle {
+  /** Good for `client.job(id)` in any process. */
+  readonly id: string;
+  readonly #jobId: string;
+  readonly #model: string;
+  readonly #session: () => Promise<Session>;
+  readonly #deadlineMs: number | undefined;
+
+  constructor(
+    session: () => Promise<Session>,
+    job: { jobId: string; model: string; deadlineMs?: number | undefined },
+  ) {
+    this.id = formatJobId(job.jobId, job.model);
+    this.#jobId = job.jobId;
+    this.#model = job.model;
+    this.#deadlineMs = job.deadlineMs;
+    this.#session = session;
+  }
+
+  /**
+   * Waits for the job to end.
+   *
+   * @throws JobFailedError, InvalidRequestError, DeadlineExceededError or JobCancelledError for how it
+   *   ended; JobNotFoundError if nobody knows it; the signal's reason; ClientClosedError.
+   */
+  async result({ signal }: WaitOptions = {}): Promise<RerankResult> {
+    const session = await this.#session();
+    const deadline = this.#deadlineSignal();
+    const signals = [signal, deadline?.signal].filter((one) => one !== undefined);
+    try {
+      const either = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
+      const pending = session.waiter.wait(this.#model, this.#jobId, either);
+      void session.waiter.check(this.#jobId);
+      return toResult(this.id, await pending);
+    } finally {
+      deadline?.clear();
+    }
+  }
+
+  /** Where the job stands; `unknown` if neither queue nor store has heard of it. */
+  async status(): Promise<JobStatus> {
+    const session = await this.#session();
+    const record = await session.store.read(this.#model, this.#jobId);
+    return record?.state ?? (await session.producer.state(this.#model, this.#jobId));
+  }
+
+  /**
+   * Ends the job: whoever waits for it gets a JobCancelledError, and a worker that has it in hand can
+   * no longer write a result.
+   *
+   * @returns false if it had ended already.
+   */
+  async cancel(): Promise<boolean> {
+    const session = await this.#session();
+    const job = { model: this.#model, jobId: this.#jobId, replyTo: session.producerId };
+    const outcome = await session.store.settleUnlocked(job, { v: PROTOCOL_VERSION, state: "cancelled" });
+    await session.producer.remove(this.#model, this.#jobId);
+    return outcome === "written";
+  }
+
+  #deadlineSignal(): { signal: AbortSignal; clear: () => void } | undefined {
+    if (this.#deadlineMs === undefined) return undefined;
+    const controller = new AbortController();
+    const error = new DeadlineExceededError("deadline_exceeded", `job ${this.id} did not end by its deadline`, {
+      field: "deadline",
+    });
+    const delay = Math.max(0, this.#deadlineMs - Date.now());
+    const timer = setTimeout(() => controller.abort(error), Math.min(delay, MAX_TIMER_MS));
+    return { signal: controller.signal, clear: () => clearTimeout(timer) };
+  }
+}
+
+/** Node's timers end at 2^31 ms; later deadlines are left to the worker. */
+const MAX_TIMER_MS = 2 ** 31 - 1;

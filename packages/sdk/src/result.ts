@@ -1,0 +1,116 @@
+import { toError, type CompletedRecord, type Failure, type ResultRecord } from "@rankfleet/queue/contract";
+import { JobCancelledError } from "@rankfleet/queue/contract";
+
+/** What came of one request. */
+export interface RerankResult {
+  /** The job's id, good for `client.job(id)` in any process. */
+  readonly id: string;
+  readonly model: string;
+  /** Digest of the model's files: the same revision gives the same scores. */
+  readonly revision: string;
+  readonly dtype: string;
+  /** Best first, at most `topN`; after them the documents that could not be scored. */
+  readonly results: readonly RankedDocument[];
+  readonly usage: {
+    /** Forward passes' rows: more than the documents if some were split. */
+    readonly pairs: number;
+    /** Tokens read, padding not counted. */
+    readonly tokens: number;
+  };
+  readonly timings: {
+    /** From enqueue to a worker's hand, in milliseconds. */
+    readonly queuedMs: number;
+    readonly tokenizeMs: number;
+    /** From tokenised to scored. */
+    readonly scoreMs: number;
+    /** From enqueue to the stored result. */
+    readonly totalMs: number;
+  };
+  readonly metadata?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+export type RankedDocument = ScoredDocument | FailedDocument;
+
+interface DocumentReference {
+  /** Place in the request's `documents`. */
+  readonly index: number;
+  /** The document's own id, if it has one. */
+  readonly id?: string;
+}
+
+export interface ScoredDocument extends DocumentReference {
+  /** The logit through the model's activation: 0 … 1 for a sigmoid. With `rawScores`, the logit. */
+  readonly score: number;
+  readonly logit: number;
+  /** Tokens read for it, query and special tokens included. */
+  readonly tokens: number;
+  /** Some of its text was not read. */
+  readonly truncated: boolean;
+  /** Its text, with `returnDocuments`. */
+  readonly document?: string;
+  readonly error?: undefined;
+}
+
+export interface FailedDocument extends DocumentReference {
+  /** Why it has no score: `invalid_document`, `document_too_long`, `score_not_finite` … */
+  readonly error: Failure;
+}
+
+/**
+ * The stored record as the caller sees it.
+ *
+ * @throws the error that the record stands for, if the job failed or was cancelled.
+ */
+export function toResult(id: string, record: ResultRecord): RerankResult {
+  switch (record.state) {
+    case "failed":
+      throw toError(record.failure);
+    case "cancelled":
+      throw new JobCancelledError("cancelled", `job ${id} was cancelled`);
+    case "completed":
+      return {
+        id,
+        model: record.model,
+        revision: record.revision,
+        dtype: record.dtype,
+        results: rank(record),
+        usage: { pairs: record.pairs, tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0) },
+        timings: record.timings,
+        ...(record.metadata === undefined ? {} : { metadata: record.metadata }),
+      };
+    default:
+      return record satisfies never;
+  }
+}
+
+function rank(record: CompletedRecord): RankedDocument[] {
+  const truncated = new Set(record.truncated);
+  const reference = (index: number): DocumentReference => {
+    const id = record.ids?.[index] ?? undefined;
+    return id === undefined ? { index } : { index, id };
+  };
+  const scored = record.logits.flatMap((logit, index): ScoredDocument[] => {
+    if (logit === null) return [];
+    const text = record.texts?.[index];
+    return [
+      {
+        ...reference(index),
+        score: record.rawScores || record.activation === "identity" ? logit : sigmoid(logit),
+        logit,
+        tokens: record.tokens[index] ?? 0,
+        truncated: truncated.has(index),
+        ...(text === undefined ? {} : { document: text }),
+      },
+    ];
+  });
+  // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart.
+  scored.sort((a, b) => b.logit - a.logit || a.index - b.index);
+  const failed = Object.entries(record.failures).map(
+    ([index, error]): FailedDocument => ({ ...reference(Number(index)), error }),
+  );
+  return [...scored.slice(0, record.topN), ...failed];
+}
+
+function sigmoid(logit: number): number {
+  return 1 / (1 + Math.exp(-logit));
+}

@@ -1,0 +1,80 @@
+import { randomUUID } from "node:crypto";
+import type { Redis } from "ioredis";
+import {
+  connect,
+  fromRedisError,
+  JobProducer,
+  ModelRegistry,
+  RedisClock,
+  ResultStore,
+  ResultWaiter,
+} from "@rankfleet/queue";
+import { keysFor, ModelNotServedError } from "@rankfleet/queue/contract";
+import type { RerankClientOptions } from "./options.ts";
+
+/** A client's connections and what speaks over them; opened by the first call that needs them. */
+export class Session {
+  /** Names this producer's wake-up stream. */
+  readonly producerId: string;
+  readonly clock: RedisClock;
+  readonly producer: JobProducer;
+  readonly store: ResultStore;
+  readonly waiter: ResultWaiter;
+  readonly registry: ModelRegistry;
+  readonly #redis: Redis;
+  #served: { readonly models: ReadonlySet<string>; readonly until: number } | undefined;
+
+  private constructor(redis: Redis, blocking: Redis, clock: RedisClock, prefix: string | undefined) {
+    const keys = keysFor(prefix);
+    this.#redis = redis;
+    this.clock = clock;
+    this.producerId = randomUUID();
+    this.producer = new JobProducer(redis, keys);
+    this.store = new ResultStore(redis, keys);
+    this.registry = new ModelRegistry(redis, keys);
+    const { producer, store, producerId } = this;
+    this.waiter = new ResultWaiter({ store, producer, keys, producerId, blocking });
+  }
+
+  /** @throws RedisUnavailableError */
+  static async open(options: RerankClientOptions): Promise<Session> {
+    const source = options.redis ?? process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379";
+    const redis = await connect(source, "producer");
+    const blocking = await connect(source, "consumer");
+    return new Session(redis, blocking, await RedisClock.start(redis), options.prefix);
+  }
+
+  /** @throws ModelNotServedError if no worker has offered the model, also not within `waitMs`. */
+  async requireServed(model: string, waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const until = Date.now() + waitMs;
+    for (;;) {
+      const served = await this.#servedModels();
+      if (served.has(model)) return;
+      if (Date.now() >= until) throw new ModelNotServedError(model, [...served]);
+      signal?.throwIfAborted();
+      this.#served = undefined;
+      await new Promise((resolve) => setTimeout(resolve, SERVED_POLL_MS));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.clock.stop();
+    await this.waiter.close();
+    await this.producer.close();
+    this.#redis.disconnect();
+  }
+
+  async #servedModels(): Promise<ReadonlySet<string>> {
+    if (this.#served !== undefined && Date.now() < this.#served.until) return this.#served.models;
+    try {
+      const models = new Set((await this.registry.offers()).keys());
+      this.#served = { models, until: Date.now() + SERVED_CACHE_MS };
+      return models;
+    } catch (error) {
+      throw fromRedisError(error);
+    }
+  }
+}
+
+const SERVED_CACHE_MS = 5_000;
+const SERVED_POLL_MS = 100;

@@ -1,0 +1,153 @@
+import { RankfleetError, type RerankRequest } from "@rankfleet/queue/contract";
+import type { RerankManyOptions } from "./options.ts";
+import type { RerankResult } from "./result.ts";
+
+/** One request's end, with its place among the requests. */
+export type RerankOutcome =
+  | { readonly index: number; readonly request: RerankRequest; readonly result: RerankResult; readonly error?: undefined }
+  | { readonly index: number; readonly request: RerankRequest; readonly error: Error; readonly result?: undefined };
+
+type Rerank = (request: RerankRequest, signal: AbortSignal) => Promise<RerankResult>;
+
+/**
+ * Runs requests with a bound on what is under way, counted until the caller has taken the outcome.
+ * Reading the source and waiting for results go on side by side: a slow source delays no result.
+ */
+export async function* streamRequests(
+  rerank: Rerank,
+  requests: Iterable<RerankRequest> | AsyncIterable<RerankRequest>,
+  options: RerankManyOptions,
+): AsyncGenerator<RerankOutcome, void, void> {
+  const abort = new AbortController();
+  const signal = options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
+  const source = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]();
+  const window = new Window(options);
+  let index = 0;
+  let reading: Promise<void> | undefined;
+  let isExhausted = false;
+  let sourceError: { readonly cause: unknown } | undefined;
+
+  const read = async (): Promise<void> => {
+    try {
+      const next = await source.next();
+      if (next.done) isExhausted = true;
+      else window.start(index++, next.value, (request) => withPatience(rerank, request, signal));
+    } catch (cause) {
+      // What is under way is still delivered; then the source's own error ends the stream.
+      sourceError = { cause };
+      isExhausted = true;
+    } finally {
+      reading = undefined;
+    }
+  };
+
+  try {
+    for (;;) {
+      for (const outcome of window.takeReady()) yield outcome;
+      options.signal?.throwIfAborted();
+      if (isExhausted && window.isEmpty) break;
+      if (!isExhausted && reading === undefined && window.hasRoom) reading = read();
+      await Promise.race([window.settled(), ...(reading === undefined ? [] : [reading])]);
+    }
+    if (sourceError !== undefined) throw sourceError.cause;
+  } finally {
+    abort.abort(new Error("the stream was left"));
+    await source.return?.();
+  }
+}
+
+/** A full or absent Redis holds the stream back; it does not fail its requests. */
+async function withPatience(rerank: Rerank, request: RerankRequest, signal: AbortSignal): Promise<RerankResult> {
+  for (let delayMs = 250; ; delayMs = Math.min(2 * delayMs, 5_000)) {
+    try {
+      return await rerank(request, signal);
+    } catch (error) {
+      if (!RankfleetError.isInstance(error) || error.code !== "backpressure") throw error;
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      signal.throwIfAborted();
+    }
+  }
+}
+
+/** What is under way or done and not yet taken. */
+class Window {
+  readonly #isOrdered: boolean;
+  readonly #maxPairs: number;
+  readonly #maxCharacters: number;
+  readonly #ready = new Map<number, RerankOutcome>();
+  #nextIndex = 0;
+  #underWay = 0;
+  #pairs = 0;
+  #characters = 0;
+  #wake: () => void = () => {};
+  #settled: Promise<void> | undefined;
+
+  constructor(options: RerankManyOptions) {
+    this.#isOrdered = options.isOrdered ?? false;
+    this.#maxPairs = options.maxPairsInFlight ?? 10_000;
+    this.#maxCharacters = options.maxCharactersInFlight ?? 32 * 1024 * 1024;
+  }
+
+  get isEmpty(): boolean {
+    return this.#underWay === 0 && this.#ready.size === 0;
+  }
+
+  /** A single request of any size always has room. */
+  get hasRoom(): boolean {
+    return this.isEmpty || (this.#pairs < this.#maxPairs && this.#characters < this.#maxCharacters);
+  }
+
+  start(index: number, request: RerankRequest, run: (request: RerankRequest) => Promise<RerankResult>): void {
+    this.#underWay++;
+    this.#count(request, 1);
+    const end = (outcome: RerankOutcome): void => {
+      this.#underWay--;
+      this.#ready.set(index, outcome);
+      this.#wake();
+      this.#settled = undefined;
+    };
+    run(request).then(
+      (result) => end({ index, request, result }),
+      (error: unknown) => end({ index, request, error: error instanceof Error ? error : new Error(String(error)) }),
+    );
+  }
+
+  /** Resolves when something more is ready; at once if something that may be taken is. */
+  settled(): Promise<void> {
+    this.#settled ??= new Promise((resolve) => (this.#wake = resolve));
+    return this.#settled;
+  }
+
+  *takeReady(): Generator<RerankOutcome> {
+    for (;;) {
+      const outcome = this.#isOrdered ? this.#ready.get(this.#nextIndex) : firstOf(this.#ready);
+      if (outcome === undefined) return;
+      this.#ready.delete(outcome.index);
+      this.#nextIndex++;
+      this.#count(outcome.request, -1);
+      yield outcome;
+    }
+  }
+
+  #count(request: RerankRequest, sign: 1 | -1): void {
+    const { pairs, characters } = sizeOf(request);
+    this.#pairs += sign * pairs;
+    this.#characters += sign * characters;
+  }
+}
+
+function firstOf(ready: ReadonlyMap<number, RerankOutcome>): RerankOutcome | undefined {
+  const [first] = ready.values();
+  return first;
+}
+
+/** Also of what is no request at all, which only `rerank` refuses. */
+function sizeOf(request: RerankRequest): { pairs: number; characters: number } {
+  const documents: readonly unknown[] = Array.isArray(request?.documents) ? request.documents : [];
+  let characters = 0;
+  for (const document of documents) {
+    const text = typeof document === "string" ? document : (document as { text?: unknown } | null)?.text;
+    characters += typeof text === "string" ? text.length : 256;
+  }
+  return { pairs: Math.max(1, documents.length), characters };
+}
