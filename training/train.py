@@ -1,0 +1,142 @@
+"""Trains the model in the box from ../shared/data/train: see README.md for what it prints.
+
+    python3 train.py --minutes 45 --out /tmp/box.pt
+"""
+
+import argparse
+import copy
+import math
+import random
+import time
+from collections import Counter
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from batches import to_rows
+from corpus import inverse_cloze, read_training, read_validation
+from embeddings import ppmi_svd
+from model import Box
+from negatives import make_groups
+from validation import prepare, reciprocal_ranks
+from vocabulary import Tokenizer, learn
+
+SEED = 7
+GROUPS_PER_STEP = 24
+DIMENSIONS = 96
+EMA = 0.999
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--minutes", type=float, default=45, help="time for the training loop itself")
+    arguments.add_argument("--out", default="/tmp/rankfleet-box.pt", help="checkpoint to write")
+    options = arguments.parse_args()
+    random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED)
+    torch.set_num_threads(2)
+
+    start = time.time()
+    say = lambda text: print(f"[{time.time() - start:6.0f} s] {text}", flush=True)
+    sources = read_training()
+    say(f"{sum(map(len, sources.values()))} pairs of {len(sources)} sources")
+    texts = [text for pairs in sources.values() for pair in pairs[:8000] for text in (pair.query, pair.document)]
+    vocabulary = learn(texts)
+    tokenizer = Tokenizer(vocabulary)
+    say(f"vocabulary of {len(vocabulary)} pieces")
+
+    queries, passages, groups = gather(sources, tokenizer)
+    say(f"{len(groups)} groups over {len(passages)} passages")
+    model = Box(len(vocabulary), DIMENSIONS)
+    initialize(model, passages)
+    say("token vectors and weights from the text")
+    checks = {name: prepare(pairs, tokenizer) for name, pairs in read_validation().items()}
+
+    def check(step: int, candidate: Box) -> float:
+        figures = {name: reciprocal_ranks(candidate, c) for name, c in checks.items()}
+        mean = float(np.mean([ours for _, ours in figures.values()]))
+        shown = "  ".join(f"{name} {bm25:.3f}→{ours:.3f}" for name, (bm25, ours) in figures.items())
+        say(f"step {step}: validation MRR {mean:.4f}  ({shown})")
+        return mean
+
+    def keep(best: Box) -> None:
+        torch.save({"state": best.state_dict(), "vocabulary": vocabulary, "dimensions": DIMENSIONS}, options.out)
+
+    fit(model, queries, passages, groups, options.minutes * 60, check, keep)
+    say(f"written to {options.out}")
+
+
+def gather(sources, tokenizer):
+    """All sources' groups in one numbering, tokenised."""
+    queries, passages, groups = [], [], []
+    for number, (name, pairs) in enumerate(sources.items()):
+        extra = inverse_cloze(pairs, 0.25, SEED + number)
+        source_queries, source_passages, source_groups = make_groups(pairs, extra, SEED + number)
+        groups.append(source_groups + len(passages))
+        queries += [np.array(tokenizer.encode(query)[:64], np.int32) for query in source_queries]
+        passages += [np.array(tokenizer.encode(passage[:2500])[:400], np.int32) for passage in source_passages]
+    return queries, passages, np.concatenate(groups)
+
+
+def initialize(model: Box, passages: list[np.ndarray]) -> None:
+    """Vectors by PPMI; weights such that softplus(weight) is the token's IDF."""
+    size = model.embedding.num_embeddings
+    df = np.bincount(np.concatenate([np.unique(passage) for passage in passages]), minlength=size)
+    idf = torch.from_numpy(np.log(1 + (len(passages) - df + 0.5) / (df + 0.5))).float().clamp(0.05, 9)
+    with torch.no_grad():
+        model.embedding.weight.copy_(ppmi_svd(passages, size, model.embedding.embedding_dim, SEED))
+        model.embedding.weight[0] = 0
+        model.weight.weight.copy_(torch.log(torch.expm1(idf)).unsqueeze(1))
+
+
+def fit(model, queries, passages, groups, seconds, check, keep):
+    """Listwise softmax plus a little cross-entropy, which anchors the sigmoid at one half."""
+    rng = np.random.default_rng(SEED)
+    slow = [model.embedding.weight, model.weight.weight]
+    fast = [p for p in model.parameters() if all(p is not q for q in slow)]
+    optimizer = torch.optim.AdamW([{"params": slow, "lr": 1e-3, "weight_decay": 0.0}, {"params": fast, "lr": 2e-3, "weight_decay": 0.01}])
+    rates = [group["lr"] for group in optimizer.param_groups]
+    average, best_figure = copy.deepcopy(model), 0.0
+    start, step, losses, next_check = time.time(), 0, [], 0.0
+    while True:
+        elapsed = (time.time() - start) / seconds
+        if elapsed >= next_check:
+            before = time.time()
+            figure = check(step, average)
+            if losses:
+                print(f"           loss {np.mean(losses[-500:]):.4f}, {step} steps", flush=True)
+            if figure > best_figure:
+                best_figure = figure
+                keep(average)
+            next_check += 0.1
+            start += time.time() - before  # Validation does not count as training.
+        if elapsed >= 1:
+            return
+        rate = min(1, step / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, elapsed))))
+        for group, base in zip(optimizer.param_groups, rates):
+            group["lr"] = base * rate
+        # Lengths vary from step to step: the model must not take the length of a batch for granted.
+        max_tokens = int(rng.choice([64, 96, 128, 192, 256], p=[0.25, 0.3, 0.25, 0.12, 0.08]))
+        size = max(6, GROUPS_PER_STEP * 96 // max(96, max_tokens))
+        chosen = rng.integers(0, len(groups), size)
+        pairs = [(queries[i], passages[j]) for i in chosen for j in groups[i]]
+        logits = model(*to_rows(pairs, max_tokens)).view(size, -1)
+        target = torch.zeros_like(logits)
+        target[:, 0] = 1
+        weight = torch.where(target > 0, 4.0, 1.0)
+        loss = F.cross_entropy(logits, torch.zeros(size, dtype=torch.long))
+        loss = loss + 0.15 * F.binary_cross_entropy_with_logits(logits, target, weight=weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        losses.append(float(loss))
+        decay = min(EMA, step / (step + 20))
+        with torch.no_grad():
+            for mean, current in zip(average.parameters(), model.parameters()):
+                mean.lerp_(current, 1 - decay)
+
+
+if __name__ == "__main__":
+    main()
