@@ -92,7 +92,7 @@ export class ModelWorker {
     if (delivery.isRedelivery && (await this.#store.read(model, delivery.jobId)) !== undefined) {
       return "duplicate";
     }
-    metrics.queueWait.record((clock.now() - job.enqueuedAt) / 1000, { model, lane: job.lane });
+    metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, { model, lane: job.lane });
     return traceJob(delivery.jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       try {

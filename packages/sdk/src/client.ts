@@ -135,7 +135,7 @@ export class RerankClient {
       "rankfleet.documents": texts.length,
     });
     signal?.throwIfAborted();
-    await session.producer.add(jobId, toEnvelope(parsed, model, session), { query: options.query, documents: texts });
+    await session.producer.add(jobId, toEnvelope(parsed, model, session), { query: parsed.query, documents: texts });
     return new JobHandle(() => this.#open(), { jobId, model, deadlineMs });
   }
 
@@ -159,7 +159,7 @@ function withLane(request: RerankRequest): RerankRequest {
 }
 
 function toEnvelope(
-  { options, texts, characters, ids }: ParsedRequest,
+  { query, options, texts, characters, ids }: ParsedRequest,
   model: string,
   session: Session,
 ): Omit<JobEnvelope, "payload"> {
@@ -180,7 +180,7 @@ function toEnvelope(
     deadline: options.deadline === undefined ? undefined : session.clock.fromLocal(Number(options.deadline)),
     replyTo: session.producerId,
     digest:
-      options.idempotencyKey === undefined ? undefined : digest([model, options.query, texts, scoring]),
+      options.idempotencyKey === undefined ? undefined : digest([model, query, texts, scoring]),
     metadata: options.metadata,
     trace: carrier["traceparent"] === undefined ? undefined : carrier,
   };

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { RankfleetError, type RerankRequest } from "@rankfleet/queue/contract";
 import type { RerankManyOptions } from "./options.ts";
 import type { RerankResult } from "./result.ts";
@@ -20,6 +21,8 @@ export async function* streamRequests(
 ): AsyncGenerator<RerankOutcome, void, void> {
   const abort = new AbortController();
   const signal = options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
+  // Thousands of waits listen to it at once, and that is no leak.
+  setMaxListeners(0, signal);
   const source = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]();
   const window = new Window(options);
   let index = 0;

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { CoreError } from "../errors.ts";
 import type { Backend, BackendOptions, Tensor } from "./backend.ts";
@@ -21,14 +23,17 @@ export async function openOnnx(file: string, options: BackendOptions): Promise<B
   };
 }
 
-/** What `auto` tries, best first; a provider that is not installed fails to load and is passed over. */
-const AUTO_DEVICES = ["cuda", "cpu"];
+/** What `auto` tries, best first. CUDA's libraries are an extra step, so it is tried where they are. */
+function autoDevices(): string[] {
+  const library = join(packageFolder(), "bin", "napi-v6", process.platform, process.arch, "libonnxruntime_providers_cuda.so");
+  return existsSync(library) ? ["cuda", "cpu"] : ["cpu"];
+}
 
 async function firstThatLoads(
   file: string,
   options: BackendOptions,
 ): Promise<{ session: ort.InferenceSession; device: string }> {
-  const devices = options.device === "auto" ? AUTO_DEVICES : [options.device];
+  const devices = options.device === "auto" ? autoDevices() : [options.device];
   const failures: string[] = [];
   for (const device of devices) {
     try {
@@ -108,7 +113,12 @@ function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (a: A) => B):
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
+const require: NodeJS.Require = createRequire(import.meta.url);
+
+function packageFolder(): string {
+  return dirname(require.resolve("onnxruntime-node/package.json"));
+}
+
 function version(): string {
-  const require = createRequire(import.meta.url);
   return (require("onnxruntime-node/package.json") as { version: string }).version;
 }

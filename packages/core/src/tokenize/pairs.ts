@@ -71,7 +71,8 @@ export function encodePairs(
   const encoded = documents.map((document, index): EncodedDocument => {
     const firstPair = encoder.pairs;
     try {
-      if (document === "") throw new CoreError("invalid_input", "a document must not be empty");
+      if (!document.isWellFormed()) throw new CoreError("invalid_input", "has a lone surrogate");
+      if (document === "") throw new CoreError("invalid_input", "must not be empty");
       const { tokens, isTruncated } = encoder.add(documentIds(document, policy, room, model.tokenizer), policy);
       return { firstPair, pairs: encoder.pairs - firstPair, tokens, isTruncated };
     } catch (error) {
@@ -90,7 +91,7 @@ interface DocumentIds {
 
 function queryIds(query: string, policy: LengthPolicy, room: number, tokenizer: TextTokenizer): readonly number[] {
   const { ids } = tokenizer.encodeStart(query, room + 1);
-  if (ids.length === 0) throw new CoreError("invalid_input", "query has no token", { field: "query" });
+  if (ids.length === 0) throw new CoreError("invalid_input", "has no token that the model knows how to read", { field: "query" });
   if (policy.longDocuments === "split") {
     // A query takes at most half of a part: else every part would hold next to nothing.
     return ids.slice(0, Math.floor(room / 2));
@@ -98,7 +99,7 @@ function queryIds(query: string, policy: LengthPolicy, room: number, tokenizer: 
   if (policy.truncation === "only_second" && ids.length >= room) {
     throw new CoreError(
       "query_too_long",
-      `query has ${ids.length >= room + 1 ? "more than " : ""}${room} tokens, which leaves no room for a document; shorten it or use truncation "longest_first"`,
+      `leaves no room for a document, of which there is for ${room} tokens in all; shorten it or use truncation "longest_first"`,
       { field: "query" },
     );
   }
@@ -143,7 +144,7 @@ class PairEncoder {
   /** Adds a document's pair, or its pairs if it is to be split. */
   add(document: DocumentIds, policy: LengthPolicy): { tokens: number; isTruncated: boolean } {
     if (document.ids.length === 0) {
-      throw new CoreError("invalid_input", "the document has no token that the model knows how to read");
+      throw new CoreError("invalid_input", "has no token that the model knows how to read");
     }
     const before = this.#ids.length;
     const isTruncated =
@@ -166,7 +167,7 @@ class PairEncoder {
     if (isTruncated && policy.longDocuments === "refuse") {
       throw new CoreError(
         "document_too_long",
-        `the document does not fit: beside this query there is room for ${kept.document} tokens; shorten it or set longDocuments to "truncate" or "split"`,
+        `does not fit: beside this query there is room for ${kept.document} tokens; shorten it or set longDocuments to "truncate" or "split"`,
       );
     }
     this.#push(kept.query, ids, 0, kept.document);
@@ -179,7 +180,7 @@ class PairEncoder {
     if (parts > MAX_PARTS_PER_DOCUMENT) {
       throw new CoreError(
         "document_too_long",
-        `the document splits into ${parts} parts; at most ${MAX_PARTS_PER_DOCUMENT} are scored: shorten it or set maxTokensPerDocument`,
+        `splits into ${parts} parts; at most ${MAX_PARTS_PER_DOCUMENT} are scored: shorten it or set maxTokensPerDocument`,
       );
     }
     for (let start = 0; start < ids.length; start += part) {

@@ -49,6 +49,12 @@ export class InvalidRequestError extends RankfleetError {
     });
     this.issues = issues;
   }
+
+  /** A failure names its field beside the message, so a single issue's goes without it. */
+  override toFailure(): Failure {
+    const [only, ...others] = this.issues;
+    return only === undefined || others.length > 0 ? super.toFailure() : { code: this.code, ...only };
+  }
 }
 
 /** No worker has offered this model. */

@@ -111,7 +111,7 @@ const schema = z.strictObject({
 export function parseRequest(request: unknown): ParsedRequest {
   const parsed = schema.safeParse(request);
   if (!parsed.success) throw new InvalidRequestError(parsed.error.issues.flatMap(toIssues));
-  const { documents, fields, ...options } = parsed.data;
+  const { query, documents, fields, ...options } = parsed.data;
   const issues: RequestIssue[] = [];
   const texts = documents.map((document, index) => textOf(document, index, fields, issues));
   if (issues.length > 0) throw new InvalidRequestError(issues);
@@ -124,11 +124,12 @@ export function parseRequest(request: unknown): ParsedRequest {
   const isAnyReadable = unreadable.some((issue) => issue === undefined);
   if (!isAnyReadable) throw new InvalidRequestError(unreadable.flatMap((issue) => issue ?? []));
   const ids = documents.map((document) => (typeof document === "string" ? null : (document.id ?? null)));
-  return { options, texts, characters, ids: ids.some((id) => id !== null) ? ids : undefined };
+  return { query, options, texts, characters, ids: ids.some((id) => id !== null) ? ids : undefined };
 }
 
 /** A request whose documents have become texts. */
 export interface ParsedRequest {
+  readonly query: string;
   readonly options: RequestOptions;
   readonly texts: readonly string[];
   /** Of all documents. */
@@ -137,9 +138,9 @@ export interface ParsedRequest {
   readonly ids: readonly (string | null)[] | undefined;
 }
 
-/** A request without its documents. */
+/** A request without its texts. */
 export type RequestOptions = {
-  readonly [K in keyof Omit<RerankRequest, "documents" | "fields">]: RerankRequest[K] | undefined;
+  readonly [K in keyof Omit<RerankRequest, "query" | "documents" | "fields">]: RerankRequest[K] | undefined;
 };
 
 type ReadableDocument = z.infer<typeof schema>["documents"][number];

@@ -1,0 +1,150 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { findRedisServer } from "./find-redis-server.ts";
+import { LocalRedisError } from "./local-redis-error.ts";
+
+export interface LocalRedisOptions {
+  /** Where its data lives. Default: a temporary folder that goes when it stops. */
+  readonly dataFolder?: string;
+  /** Default: any free one. */
+  readonly port?: number;
+  /** As redis.conf writes it, e.g. `100mb`. Default: no limit. */
+  readonly maxmemory?: string;
+  /** Told of slow steps. */
+  readonly say?: (line: string) => void;
+}
+
+export interface LocalRedis {
+  readonly url: string;
+  readonly port: number;
+  readonly password: string;
+  readonly pid: number;
+  /** Ends the server and, if it was temporary, removes its folder. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a Redis of our own: on loopback, with a random password, append-only file and `noeviction`, in
+ * a folder of its own.
+ *
+ * It cannot outlive this process. A small shell holds it and reads a pipe from us; when the pipe ends,
+ * because we stopped it or because we are gone, however that came about, the shell ends the server and
+ * removes the folder. It is in a session of its own, so that Ctrl-C at a terminal does not take the
+ * queue away from workers that are still draining.
+ *
+ * @throws LocalRedisError `redis_not_found` or `redis_not_started`.
+ */
+export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<LocalRedis> {
+  const program = await findRedisServer(process.env, options.say);
+  for (let attempt = 1; ; attempt++) {
+    const port = options.port ?? (await freePort());
+    const instance = await prepare(port, options);
+    const shell = spawn("/bin/sh", ["-c", HOLD, "rankfleet-redis", program.path, instance.config, instance.log, instance.temporary], {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+      env: { ...process.env, ...program.env },
+    });
+    shell.unref();
+    (shell.stdin as unknown as { unref?: () => void }).unref?.();
+    try {
+      const pid = await answers(instance, shell);
+      return { port, password: instance.password, url: instance.url, pid, stop: () => end(shell) };
+    } catch (cause) {
+      const log = await readFile(instance.log, "utf8").catch(() => "");
+      await end(shell);
+      // Between looking for a free port and taking it, somebody else may have.
+      if (/Address already in use/u.test(log) && options.port === undefined && attempt < 5) continue;
+      const tail = log.trim().split("\n").slice(-3).join("\n");
+      throw new LocalRedisError("redis_not_started", `${program.path} did not start: ${tail || String(cause)}`, cause);
+    }
+  }
+}
+
+/** $1 server, $2 its configuration, $3 its log, $4 the folder to remove or nothing. */
+const HOLD = `
+"$1" "$2" >"$3" 2>&1 &
+server=$!
+cat >/dev/null
+kill -TERM $server 2>/dev/null
+wait $server
+[ -n "$4" ] && rm -rf "$4"
+`;
+
+interface Instance {
+  readonly config: string;
+  readonly log: string;
+  readonly temporary: string;
+  readonly password: string;
+  readonly url: string;
+}
+
+async function prepare(port: number, { dataFolder, maxmemory }: LocalRedisOptions): Promise<Instance> {
+  const folder = dataFolder ?? (await mkdtemp(join(tmpdir(), "rankfleet-redis-")));
+  await mkdir(folder, { recursive: true });
+  const password = randomBytes(18).toString("base64url");
+  const settings = [
+    `port ${port}`,
+    "bind 127.0.0.1",
+    `requirepass ${password}`,
+    `dir ${folder}`,
+    "appendonly yes",
+    "appendfsync everysec",
+    'save ""',
+    "maxmemory-policy noeviction",
+    ...(maxmemory === undefined ? [] : [`maxmemory ${maxmemory}`]),
+  ];
+  const config = join(folder, "redis.conf");
+  // A file rather than arguments: the password must not be in the process list.
+  await writeFile(config, `${settings.join("\n")}\n`, { mode: 0o600 });
+  return {
+    config,
+    log: join(folder, "redis.log"),
+    temporary: dataFolder === undefined ? folder : "",
+    password,
+    url: `redis://:${password}@127.0.0.1:${port}`,
+  };
+}
+
+const START_MS = 15_000;
+
+/** Waits for a PONG; returns the server's process id. */
+async function answers({ url }: Instance, shell: ChildProcess): Promise<number> {
+  const redis = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
+  redis.on("error", () => {});
+  try {
+    for (const until = Date.now() + START_MS; ; await sleep(15)) {
+      try {
+        await redis.connect();
+        break;
+      } catch (cause) {
+        if (Date.now() > until || shell.exitCode !== null) throw cause;
+      }
+    }
+    while ((await redis.info("persistence")).includes("loading:1")) await sleep(15);
+    return Number(/process_id:(\d+)/u.exec(await redis.info("server"))?.[1]);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function end(shell: ChildProcess): Promise<void> {
+  if (shell.exitCode !== null || shell.signalCode !== null) return;
+  const exited = new Promise((resolve) => shell.once("exit", resolve));
+  shell.ref();
+  shell.stdin?.end();
+  await exited;
+}

@@ -1,0 +1,72 @@
+"""Writes a checkpoint as a Hugging Face style folder: models/box.
+
+    python3 export.py --checkpoint /tmp/box.pt --out ../models/box
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from batches import to_rows
+from model import Box
+from vocabulary import write_tokenizer
+
+# Nothing in the graph limits the length; beyond this it has not been trained nor tried.
+MAX_LENGTH = 512
+
+
+def load(checkpoint: str) -> tuple[Box, list[str]]:
+    saved = torch.load(checkpoint)
+    model = Box(len(saved["vocabulary"]), saved["dimensions"])
+    model.load_state_dict(saved["state"])
+    return model.eval(), saved["vocabulary"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--checkpoint", required=True)
+    arguments.add_argument("--out", default=str(Path(__file__).resolve().parents[1] / "models" / "box"))
+    options = arguments.parse_args()
+    model, vocabulary = load(options.checkpoint)
+    folder = Path(options.out)
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    write_tokenizer(vocabulary, folder, MAX_LENGTH)
+    write_config(model, folder)
+    write_graph(model, folder / "onnx" / "model.onnx")
+    print(f"{folder}: {sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()) / 1e6:.1f} MB")
+
+
+def write_config(model: Box, folder: Path) -> None:
+    config = {
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "id2label": {"0": "relevance"},
+        "label2id": {"relevance": 0},
+        "vocab_size": model.embedding.num_embeddings,
+        "hidden_size": model.embedding.embedding_dim,
+        "type_vocab_size": 2,
+        "max_position_embeddings": MAX_LENGTH,
+        "pad_token_id": 0,
+        "rankfleet": {
+            "note": "Takes and gives what a BERT cross-encoder does; inside it is a kernel-pooling matcher. See README.md.",
+            "convolutions": len(model.convolutions),
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_graph(model: Box, file: Path) -> None:
+    """The file is replaced at once, so that nobody ever loads half of it."""
+    sample = to_rows([(torch.arange(5, 15).numpy(), torch.arange(5, 100).numpy())] * 2, 128)
+    part = file.with_suffix(".part")
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    dynamic = {name: {0: "batch", 1: "sequence"} for name in names} | {"logits": {0: "batch"}}
+    torch.onnx.export(model, sample, str(part), input_names=names, output_names=["logits"], dynamic_axes=dynamic, opset_version=13)
+    os.replace(part, file)
+
+
+if __name__ == "__main__":
+    main()
