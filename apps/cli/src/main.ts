@@ -1,1 +1,21 @@
-export {};
+import { Command, CommanderError } from "commander";
+import { commands } from "./commands.ts";
+import { explain } from "./explain.ts";
+
+const program = new Command("rankfleet")
+  .description("A durable, queue-driven rerank fleet: jobs in Redis, workers on CPU or GPU, scores back.")
+  .version("0.1.0")
+  .showHelpAfterError("(--help shows what there is)")
+  .exitOverride();
+for (const add of commands) add(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,106 @@
+import { RerankClient } from "@rankfleet/sdk";
+import { InvalidArgumentError, type Command } from "commander";
+import { BulkFiles } from "../bulk-files.ts";
+import { startFleet, type Fleet } from "../fleet.ts";
+import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { count } from "../print.ts";
+import { startProgress } from "../progress.ts";
+import { prefixOption, redisOption } from "../redis-option.ts";
+
+export function addRun(program: Command): void {
+  program
+    .command("run")
+    .description("Rerank a file of requests in bulk.")
+    .argument("<input>", 'JSON lines, one request each: {"id", "query", "documents", …}')
+    .requiredOption("--output <file>", "results, one line for each request; what fails goes to FILE.errors.jsonl")
+    .option("--resume", "go on after a stop: lines that are in the output or the errors file are not done again")
+    .option("--overwrite", "start anew over an output that exists")
+    .option("--ordered", "write results in the order of the input")
+    .option("--model <id>", "model of requests that name none", "box")
+    .option("--top-n <number>", "results for each request, of requests that do not say", positive)
+    .option("--local <workers>", "start a Redis and so many workers just for this run", positive)
+    .addOption(redisOption())
+    .addOption(prefixOption())
+    .addHelpText(
+      "after",
+      `
+Any field of a request may stand in a line: topN, returnDocuments, longDocuments, priority … (docs/sdk.md)
+
+Examples:
+  rankfleet run pairs.jsonl --output scores.jsonl --redis redis://queue:6379
+  rankfleet run pairs.jsonl --output scores.jsonl --resume      after a crash, or Ctrl-C
+  rankfleet run pairs.jsonl --output scores.jsonl --local 2     no Redis, no workers needed`,
+    )
+    .action(run);
+}
+
+interface RunFlags {
+  readonly output: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly ordered?: boolean;
+  readonly model: string;
+  readonly topN?: number;
+  readonly local?: number;
+  readonly redis: string;
+  readonly prefix: string;
+}
+
+/** How long a fleet that is just starting may take to offer the model. */
+const MODEL_WAIT_MS = 30_000;
+
+async function run(input: string, flags: RunFlags): Promise<void> {
+  const signal = interruptSignal();
+  const files = await BulkFiles.open(input, flags);
+  let fleet: Fleet | undefined;
+  let client: RerankClient | undefined;
+  try {
+    if (flags.local !== undefined) {
+      fleet = await startFleet({ workers: flags.local, signal, say: (line) => process.stderr.write(`${line}\n`) });
+    }
+    client = new RerankClient({
+      redis: fleet?.redis ?? flags.redis,
+      prefix: fleet === undefined ? flags.prefix : "rankfleet",
+      model: flags.model,
+      modelWaitMs: MODEL_WAIT_MS,
+      warnAboveDocuments: Infinity,
+    });
+    await stream(client, files, flags, signal);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    process.stderr.write(`\nstopped; go on with: rankfleet run ${input} --output ${flags.output} --resume\n`);
+  } finally {
+    await files.close();
+    await client?.close();
+    await fleet?.stop();
+  }
+}
+
+async function stream(client: RerankClient, files: BulkFiles, flags: RunFlags, signal: AbortSignal): Promise<void> {
+  const start = performance.now();
+  const done = { lines: files.finished, failed: 0, pairs: 0 };
+  const progress = startProgress({ total: files.lines, unit: "requests", done: done.lines });
+  try {
+    const requests = files.requests({ topN: flags.topN });
+    for await (const outcome of client.rerankMany(requests, { isOrdered: flags.ordered ?? false, signal })) {
+      await files.write(outcome);
+      done.lines++;
+      if (outcome.error === undefined) done.pairs += outcome.result.usage.pairs;
+      else done.failed++;
+      progress.update(done.lines, done.pairs);
+    }
+  } finally {
+    progress.stop();
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const failed = done.failed > 0 ? `, ${count(done.failed)} failed: see ${files.errorsPath}` : "";
+  process.stderr.write(
+    `${count(done.lines)} requests, ${count(done.pairs)} pairs in ${seconds.toFixed(1)} s (${count(done.pairs / seconds)} pairs/s)${failed}\n`,
+  );
+  if (done.failed > 0) process.exitCode = 3;
+}
+
+function positive(text: string): number {
+  if (/^[1-9]\d*$/u.test(text)) return Number(text);
+  throw new InvalidArgumentError("must be a whole number of at least 1.");
+}

@@ -1,0 +1,93 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { startLocalRedis } from "@rankfleet/local-redis";
+
+/** A Redis and some workers that live as long as one command. */
+export interface Fleet {
+  readonly redis: string;
+  readonly workers: number;
+  readonly threadsPerWorker: number;
+  /** Totals of all workers, by Prometheus's name and labels. */
+  counters(): Promise<ReadonlyMap<string, number>>;
+  stop(): Promise<void>;
+}
+
+export interface FleetOptions {
+  readonly workers: number;
+  /** A Redis that is there already. Default: one of our own, which goes with the fleet. */
+  readonly redis?: string | undefined;
+  readonly prefix?: string | undefined;
+  readonly models?: readonly string[] | undefined;
+  readonly signal: AbortSignal;
+  say(line: string): void;
+}
+
+/** @throws LocalRedisError, or an Error with a worker's last words if it cannot start. */
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const { workers, signal, say } = options;
+  const local = options.redis === undefined ? await startLocalRedis({ say }) : undefined;
+  const redis = options.redis ?? local!.url;
+  const threadsPerWorker = Math.max(1, Math.floor(availableParallelism() / workers));
+  const env = {
+    ...process.env,
+    REDIS_URL: redis,
+    RANKFLEET_THREADS: String(threadsPerWorker),
+    RANKFLEET_PORT: "0",
+    LOG_LEVEL: process.env["LOG_LEVEL"] ?? "warn",
+    ...(options.prefix === undefined ? {} : { RANKFLEET_PREFIX: options.prefix }),
+    ...(options.models === undefined ? {} : { RANKFLEET_MODEL: options.models.join(",") }),
+  };
+  const started: ChildProcess[] = [];
+  const stop = async (): Promise<void> => {
+    await Promise.all(started.map(endWorker));
+    await local?.stop();
+  };
+  try {
+    const urls = await Promise.all(Array.from({ length: workers }, () => startWorker(env, started, signal)));
+    return { redis, workers, threadsPerWorker, counters: () => readCounters(urls), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Resolves with the address of the worker's metrics once it takes jobs. */
+function startWorker(env: NodeJS.ProcessEnv, started: ChildProcess[], signal: AbortSignal): Promise<string> {
+  signal.throwIfAborted();
+  const program = fileURLToPath(new URL("../bin/rankfleet.mjs", import.meta.url));
+  const child = spawn(process.execPath, [program, "worker"], { env, stdio: ["ignore", "ignore", "pipe", "ipc"] });
+  started.push(child);
+  const words: string[] = [];
+  child.stderr?.on("data", (chunk: Buffer) => {
+    words.push(chunk.toString());
+    process.stderr.write(chunk);
+  });
+  return new Promise((resolve, reject) => {
+    child.once("message", (message: { url: string }) => resolve(message.url));
+    child.once("exit", (code) => reject(new Error(`a worker ended with code ${code}: ${words.join("").trim()}`)));
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+const LAST_CALL_MS = 5_000;
+
+async function endWorker(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), LAST_CALL_MS);
+  await exited;
+  clearTimeout(timer);
+}
+
+async function readCounters(urls: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const totals = new Map<string, number>();
+  for (const url of urls) {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    for (const [, series, value] of text.matchAll(/^(rankfleet_\S+) (\S+)$/gmu)) {
+      totals.set(series!, (totals.get(series!) ?? 0) + Number(value));
+    }
+  }
+  return totals;
+}

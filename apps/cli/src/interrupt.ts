@@ -1,0 +1,22 @@
+/** Aborts on Ctrl-C or SIGTERM, so that a command can clean up; a second one ends it at once. */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController();
+  let signals = 0;
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    process.on(signal, () => {
+      if (++signals > 1) process.exit(code);
+      process.exitCode = code;
+      controller.abort(new Interrupted());
+    });
+  }
+  return controller.signal;
+}
+
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  readonly code = "interrupted";
+
+  constructor() {
+    super("interrupted");
+  }
+}
