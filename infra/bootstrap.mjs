@@ -26,7 +26,8 @@ await main();
 
 async function main() {
   const command = commands[name];
-  if (command === undefined) fail(`usage: node infra/bootstrap.mjs ${Object.keys(commands).join("|")}`);
+  if (command === undefined)
+    fail(`usage: node infra/bootstrap.mjs ${Object.keys(commands).join("|")}`);
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
     fail(`rankfleet needs Node 20.19 or later; this is ${process.versions.node}`);
@@ -44,17 +45,32 @@ async function main() {
 
 /** The folder of the pnpm that package.json asks for; brought through npm if it is not installed. */
 async function findPnpm() {
-  const [, version] = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).packageManager.split("@");
+  const [, version] = JSON.parse(
+    readFileSync(join(root, "package.json"), "utf8"),
+  ).packageManager.split("@");
   const cache = join(root, ".cache", `pnpm-${version}`);
   const folder = join(cache, "node_modules", ".bin");
   if (existsSync(join(folder, "pnpm"))) return folder;
   say(`fetching pnpm ${version} (first run only)`);
-  await must("npm", ["install", "--silent", "--no-audit", "--no-fund", "--prefix", cache, `pnpm@${version}`]);
+  await must("npm", [
+    "install",
+    "--silent",
+    "--no-audit",
+    "--no-fund",
+    "--prefix",
+    cache,
+    `pnpm@${version}`,
+  ]);
   return folder;
 }
 
 async function install(pnpm) {
-  const manifests = ["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ...workspaceManifests()];
+  const manifests = [
+    "package.json",
+    "pnpm-lock.yaml",
+    "pnpm-workspace.yaml",
+    ...workspaceManifests(),
+  ];
   const hash = createHash("sha256").update(process.version);
   for (const file of manifests) hash.update(readFileSync(join(root, file)));
   const wanted = hash.digest("hex");
@@ -66,7 +82,9 @@ async function install(pnpm) {
 
 function workspaceManifests() {
   return ["apps", "packages", "."]
-    .flatMap((folder) => readdirSync(join(root, folder)).map((entry) => join(folder, entry, "package.json")))
+    .flatMap((folder) =>
+      readdirSync(join(root, folder)).map((entry) => join(folder, entry, "package.json")),
+    )
     .filter((file) => !file.startsWith("node_modules") && existsSync(join(root, file)))
     .sort();
 }

@@ -15,14 +15,17 @@ TRAIN_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "train"
 # Most pairs of a source that take part in an epoch. Headings of manuals are plentiful and alike;
 # questions asked by people are few and close to what a reranker is for.
 CAPS = {
-    "wordnet": 12_000,
-    "docs_microsoft": 20_000,
-    "aws_docs": 20_000,
-    "arxiv_titles": 25_000,
+    "wordnet": 8_000,
+    "docs_microsoft": 12_000,
+    "aws_docs": 12_000,
+    "arxiv_titles": 20_000,
     "openstax": 28_000,
-    "mdn": 12_000,
-    "acl_anthology": 15_000,
-    "openstax_glossary": 8_000,
+    "mdn": 10_000,
+    "acl_anthology": 10_000,
+    "openstax_glossary": 6_000,
+    "docs_prog": 6_000,
+    "docs_proposals": 5_000,
+    "python_peps": 5_000,
 }
 DEFAULT_CAP = 20_000
 VALIDATION_SOURCES = ("covid_qa", "dstc9_faq", "interview_qa", "omos_qa", "til")

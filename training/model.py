@@ -28,10 +28,10 @@ class Box(nn.Module):
         self.weight = nn.Embedding(vocabulary, 1)
         self.convolutions = nn.ModuleList(nn.Conv1d(dimensions, dimensions, 3, padding=1) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(dimensions) for _ in range(2))
-        self.token = nn.Sequential(nn.Linear(FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        self.token = nn.Sequential(nn.Linear(FEATURES, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, hidden))
         # Coverage of the query by exact matches is right from the first step on.
         self.coverage = nn.Parameter(torch.tensor(6.0))
-        self.score = nn.Sequential(nn.Linear(2 * hidden + 4, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(2 * hidden + 4, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, 1))
         self.register_buffer("means", torch.tensor(KERNEL_MEANS))
 
     def forward(self, input_ids, attention_mask, token_type_ids):
@@ -40,7 +40,8 @@ class Box(nn.Module):
         types = token_type_ids.to(torch.float32)
         document = real * types
         query = (real * (1 - types))[:, :MAX_QUERY]
-        raw = self.embedding(input_ids) * real.unsqueeze(-1)
+        # float() because the shipped file keeps the vectors in half precision; all arithmetic is float32.
+        raw = self.embedding(input_ids).float() * real.unsqueeze(-1)
         context = self._in_context(raw, real)
         same = (input_ids[:, :MAX_QUERY].unsqueeze(2) == input_ids.unsqueeze(1)).to(torch.float32)
         same = same * document.unsqueeze(1)

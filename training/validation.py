@@ -41,6 +41,7 @@ def prepare(pairs: list[Pair], tokenizer: Tokenizer) -> Candidates:
 def reciprocal_ranks(model: torch.nn.Module, candidates: Candidates, max_tokens: int = 256) -> tuple[float, float]:
     """Mean reciprocal rank of BM25's order and of the model's."""
     ours = []
+    model.eval()
     with torch.no_grad():
         for pairs, right in zip(candidates.pairs, candidates.right):
             scores = model(*to_rows(pairs, max_tokens)).squeeze(1)

@@ -22,7 +22,14 @@ export class BulkFiles {
   /** Line and id of the requests under way, in the order in which they were read. */
   readonly #underWay = new Map<number, { readonly line: number; readonly id: unknown }>();
 
-  private constructor(input: string, lines: number, finished: Set<number>, output: FileHandle, errors: FileHandle, errorsPath: string) {
+  private constructor(
+    input: string,
+    lines: number,
+    finished: Set<number>,
+    output: FileHandle,
+    errors: FileHandle,
+    errorsPath: string,
+  ) {
     this.#input = input;
     this.lines = lines;
     this.#finished = finished;
@@ -40,12 +47,24 @@ export class BulkFiles {
     const errorsPath = `${output.replace(/\.jsonl$/u, "")}.errors.jsonl`;
     if (!existsSync(input)) throw new BulkFilesError(`there is no file ${input}`);
     if (existsSync(output) && !options.resume && !options.overwrite) {
-      throw new BulkFilesError(`${output} exists: say --resume to go on with it, or --overwrite to start anew`);
+      throw new BulkFilesError(
+        `${output} exists: say --resume to go on with it, or --overwrite to start anew`,
+      );
     }
     if (!options.resume) await Promise.all([writeFile(output, ""), writeFile(errorsPath, "")]);
-    const finished = new Set([...(await finishedLines(output)), ...(await finishedLines(errorsPath))]);
+    const finished = new Set([
+      ...(await finishedLines(output)),
+      ...(await finishedLines(errorsPath)),
+    ]);
     const lines = await countLines(input);
-    return new BulkFiles(input, lines, finished, await open(output, "a"), await open(errorsPath, "a"), errorsPath);
+    return new BulkFiles(
+      input,
+      lines,
+      finished,
+      await open(output, "a"),
+      await open(errorsPath, "a"),
+      errorsPath,
+    );
   }
 
   /** Requests that were finished before this run. */
@@ -56,7 +75,10 @@ export class BulkFiles {
   /** The requests that are left, one at a time. */
   async *requests(defaults: { topN?: number | undefined }): AsyncGenerator<RerankRequest> {
     let [line, index] = [0, 0];
-    for await (const text of createInterface({ input: createReadStream(this.#input), crlfDelay: Infinity })) {
+    for await (const text of createInterface({
+      input: createReadStream(this.#input),
+      crlfDelay: Infinity,
+    })) {
       if (text.trim() === "") continue;
       line++;
       if (this.#finished.has(line)) continue;
@@ -90,7 +112,10 @@ export class BulkFilesError extends Error {
 }
 
 /** A line that is no JSON object becomes a request that the client refuses, so it ends in the errors file. */
-function readRequest(text: string, defaults: { topN?: number | undefined }): { id: unknown; request: RerankRequest } {
+function readRequest(
+  text: string,
+  defaults: { topN?: number | undefined },
+): { id: unknown; request: RerankRequest } {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -118,7 +143,10 @@ async function finishedLines(file: string): Promise<number[]> {
     if (!isWhole) break;
     wholeBytes = endsAt;
     const line = /^\{"line":(\d+),/u.exec(text)?.[1];
-    if (line === undefined) throw new BulkFilesError(`${file} was not written by rankfleet run: say --overwrite to replace it`);
+    if (line === undefined)
+      throw new BulkFilesError(
+        `${file} was not written by rankfleet run: say --overwrite to replace it`,
+      );
     finished.push(Number(line));
   }
   await truncate(file, wholeBytes);
@@ -126,7 +154,9 @@ async function finishedLines(file: string): Promise<number[]> {
 }
 
 /** Lines with the place in bytes where each ends; the last is not whole if no newline ends it. */
-async function* rawLines(file: string): AsyncGenerator<{ text: string; endsAt: number; isWhole: boolean }> {
+async function* rawLines(
+  file: string,
+): AsyncGenerator<{ text: string; endsAt: number; isWhole: boolean }> {
   let [rest, endsAt] = [Buffer.alloc(0), 0];
   for await (const chunk of createReadStream(file)) {
     let bytes = Buffer.concat([rest, chunk as Buffer]);
@@ -137,12 +167,16 @@ async function* rawLines(file: string): AsyncGenerator<{ text: string; endsAt: n
     }
     rest = bytes;
   }
-  if (rest.length > 0) yield { text: rest.toString(), endsAt: endsAt + rest.length, isWhole: false };
+  if (rest.length > 0)
+    yield { text: rest.toString(), endsAt: endsAt + rest.length, isWhole: false };
 }
 
 async function countLines(file: string): Promise<number> {
   let lines = 0;
-  for await (const text of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
+  for await (const text of createInterface({
+    input: createReadStream(file),
+    crlfDelay: Infinity,
+  })) {
     if (text.trim() !== "") lines++;
   }
   return lines;

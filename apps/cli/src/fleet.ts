@@ -25,8 +25,11 @@ export interface FleetOptions {
 
 /** @throws LocalRedisError, or an Error with a worker's last words if it cannot start. */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
-  const { workers, signal, say } = options;
-  const local = options.redis === undefined ? await startLocalRedis({ say }) : undefined;
+  const { workers, signal } = options;
+  const local =
+    options.redis === undefined
+      ? await startLocalRedis({ say: (line) => options.say(line) })
+      : undefined;
   const redis = options.redis ?? local!.url;
   const threadsPerWorker = Math.max(1, Math.floor(availableParallelism() / workers));
   const env = {
@@ -44,7 +47,9 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await local?.stop();
   };
   try {
-    const urls = await Promise.all(Array.from({ length: workers }, () => startWorker(env, started, signal)));
+    const urls = await Promise.all(
+      Array.from({ length: workers }, () => startWorker(env, started, signal)),
+    );
     return { redis, workers, threadsPerWorker, counters: () => readCounters(urls), stop };
   } catch (error) {
     await stop();
@@ -53,10 +58,17 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
 }
 
 /** Resolves with the address of the worker's metrics once it takes jobs. */
-function startWorker(env: NodeJS.ProcessEnv, started: ChildProcess[], signal: AbortSignal): Promise<string> {
+function startWorker(
+  env: NodeJS.ProcessEnv,
+  started: ChildProcess[],
+  signal: AbortSignal,
+): Promise<string> {
   signal.throwIfAborted();
   const program = fileURLToPath(new URL("../bin/rankfleet.mjs", import.meta.url));
-  const child = spawn(process.execPath, [program, "worker"], { env, stdio: ["ignore", "ignore", "pipe", "ipc"] });
+  const child = spawn(process.execPath, [program, "worker"], {
+    env,
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+  });
   started.push(child);
   const words: string[] = [];
   child.stderr?.on("data", (chunk: Buffer) => {
@@ -65,7 +77,9 @@ function startWorker(env: NodeJS.ProcessEnv, started: ChildProcess[], signal: Ab
   });
   return new Promise((resolve, reject) => {
     child.once("message", (message: { url: string }) => resolve(message.url));
-    child.once("exit", (code) => reject(new Error(`a worker ended with code ${code}: ${words.join("").trim()}`)));
+    child.once("exit", (code) =>
+      reject(new Error(`a worker ended with code ${code}: ${words.join("").trim()}`)),
+    );
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 }

@@ -2,7 +2,10 @@
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   let signals = 0;
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
     process.on(signal, () => {
       if (++signals > 1) process.exit(code);
       process.exitCode = code;

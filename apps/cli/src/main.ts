@@ -3,7 +3,9 @@ import { commands } from "./commands.ts";
 import { explain } from "./explain.ts";
 
 const program = new Command("rankfleet")
-  .description("A durable, queue-driven rerank fleet: jobs in Redis, workers on CPU or GPU, scores back.")
+  .description(
+    "A durable, queue-driven rerank fleet: jobs in Redis, workers on CPU or GPU, scores back.",
+  )
   .version("0.1.0")
   .showHelpAfterError("(--help shows what there is)")
   .exitOverride();

@@ -25,14 +25,26 @@ function bar({ total, unit, done = 0 }: { total: number; unit: string; done?: nu
   });
   view.start(total, done, { rate: "–", left: "–" });
   return {
-    update: (value, pairs) => view.update(value, { rate: rate.pairsPerSecond(pairs), left: rate.left(value - done, total - done) }),
+    update: (value, pairs) =>
+      view.update(value, {
+        rate: rate.pairsPerSecond(pairs),
+        left: rate.left(value - done, total - done),
+      }),
     stop: () => view.stop(),
   };
 }
 
 const LINE_MS = 10_000;
 
-function lines({ total, unit, done = 0 }: { total: number; unit: string; done?: number }): Progress {
+function lines({
+  total,
+  unit,
+  done = 0,
+}: {
+  total: number;
+  unit: string;
+  done?: number;
+}): Progress {
   const rate = new Rate();
   let next = Date.now() + LINE_MS;
   return {
@@ -40,7 +52,9 @@ function lines({ total, unit, done = 0 }: { total: number; unit: string; done?: 
       if (Date.now() < next) return;
       next = Date.now() + LINE_MS;
       const left = rate.left(value - done, total - done);
-      process.stderr.write(`${value}/${total} ${unit}  ${rate.pairsPerSecond(pairs)} pairs/s  ${left} left\n`);
+      process.stderr.write(
+        `${value}/${total} ${unit}  ${rate.pairsPerSecond(pairs)} pairs/s  ${left} left\n`,
+      );
     },
     stop: () => {},
   };

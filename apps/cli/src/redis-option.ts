@@ -2,9 +2,13 @@ import { Option } from "commander";
 
 /** `--redis`, as every command that talks to a running fleet has it. */
 export function redisOption(): Option {
-  return new Option("--redis <url>", "where the queues are").env("REDIS_URL").default("redis://127.0.0.1:6379");
+  return new Option("--redis <url>", "where the queues are")
+    .env("REDIS_URL")
+    .default("redis://127.0.0.1:6379");
 }
 
 export function prefixOption(): Option {
-  return new Option("--prefix <text>", "what all keys in Redis begin with").env("RANKFLEET_PREFIX").default("rankfleet");
+  return new Option("--prefix <text>", "what all keys in Redis begin with")
+    .env("RANKFLEET_PREFIX")
+    .default("rankfleet");
 }

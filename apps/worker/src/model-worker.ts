@@ -1,6 +1,12 @@
 import { performance } from "node:perf_hooks";
 import type { Reranker } from "@rankfleet/core";
-import { JobConsumer, ResultStore, type Delivery, type RedisClock, type SettleOutcome } from "@rankfleet/queue";
+import {
+  JobConsumer,
+  ResultStore,
+  type Delivery,
+  type RedisClock,
+  type SettleOutcome,
+} from "@rankfleet/queue";
 import {
   DeadlineExceededError,
   InvalidRequestError,
@@ -69,7 +75,10 @@ export class ModelWorker {
       const error = jobError(cause);
       if (isCrash(cause)) this.#options.onCrash(error);
       const isFinal = !error.isRetryable || delivery.isLastAttempt;
-      this.#options.log.warn({ job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error }, "job failed");
+      this.#options.log.warn(
+        { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
+        "job failed",
+      );
       if (!isFinal) throw error;
       await this.#settleFailed(delivery, job, error.toFailure());
       throw error;
@@ -92,38 +101,84 @@ export class ModelWorker {
     if (delivery.isRedelivery && (await this.#store.read(model, delivery.jobId)) !== undefined) {
       return "duplicate";
     }
-    metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, { model, lane: job.lane });
+    metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
+      model,
+      lane: job.lane,
+    });
     return traceJob(delivery.jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       try {
         const now = (): number => clock.now();
-        const { record, tokens } = await scoreJob(job, { reranker, redis, now, signal: limit.signal, tag });
+        const { record, tokens } = await scoreJob(job, {
+          reranker,
+          redis,
+          now,
+          signal: limit.signal,
+          tag,
+        });
         this.#consumer.concurrency = this.#intake.after(tokens);
         const outcome = await this.#settle(delivery, job, record);
         this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
         metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
-        log.debug({ job: delivery.jobId, outcome, documents: job.documents, ...record.timings }, "job settled");
-        return outcome === "written" ? "completed" : outcome === "lost_lock" ? "lost_lock" : "duplicate";
+        log.debug(
+          { job: delivery.jobId, outcome, documents: job.documents, ...record.timings },
+          "job settled",
+        );
+        return outcome === "written"
+          ? "completed"
+          : outcome === "lost_lock"
+            ? "lost_lock"
+            : "duplicate";
       } finally {
         limit.clear();
       }
     });
   }
 
-  #settle({ jobId, token }: Delivery, job: JobEnvelope, record: ResultRecord): Promise<SettleOutcome> {
-    return this.#store.settle({ model: this.#options.model, jobId, token, replyTo: job.replyTo }, record);
+  #settle(
+    { jobId, token }: Delivery,
+    job: JobEnvelope,
+    record: ResultRecord,
+  ): Promise<SettleOutcome> {
+    return this.#store.settle(
+      { model: this.#options.model, jobId, token, replyTo: job.replyTo },
+      record,
+    );
   }
 
-  async #settleFailed({ jobId, token, data }: Delivery, job: JobEnvelope | undefined, failure: Failure): Promise<void> {
+  async #settleFailed(
+    { jobId, token, data }: Delivery,
+    job: JobEnvelope | undefined,
+    failure: Failure,
+  ): Promise<void> {
     const replyTo = job?.replyTo ?? replyToOf(data);
-    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure, digest: job?.digest };
+    const record: ResultRecord = {
+      v: PROTOCOL_VERSION,
+      state: "failed",
+      failure,
+      digest: job?.digest,
+    };
     await this.#store.settle({ model: this.#options.model, jobId, token, replyTo }, record);
   }
 
-  async #settleGivenUp({ jobId, data, reason }: { jobId: string; data: unknown; reason: string }): Promise<void> {
-    const failure: Failure = { code: "worker_failed", message: `the queue gave the job up: ${reason}` };
+  async #settleGivenUp({
+    jobId,
+    data,
+    reason,
+  }: {
+    jobId: string;
+    data: unknown;
+    reason: string;
+  }): Promise<void> {
+    const failure: Failure = {
+      code: "worker_failed",
+      message: `the queue gave the job up: ${reason}`,
+    };
     const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
-    await this.#store.settleUnlocked({ model: this.#options.model, jobId, replyTo: replyToOf(data) }, record);
+    await this.#store.settleUnlocked(
+      { model: this.#options.model, jobId, replyTo: replyToOf(data) },
+      record,
+    );
     this.#options.log.error({ job: jobId, reason }, "job given up by the queue");
   }
 
@@ -133,7 +188,10 @@ export class ModelWorker {
     this.#options.metrics.jobDuration.record(durationMs / 1000, labels);
   }
 
-  #countDocuments(scored: number, record: { truncated: readonly number[]; failures: object }): void {
+  #countDocuments(
+    scored: number,
+    record: { truncated: readonly number[]; failures: object },
+  ): void {
     const { model, metrics } = this.#options;
     metrics.documents.add(scored - record.truncated.length, { model, outcome: "scored" });
     metrics.documents.add(record.truncated.length, { model, outcome: "truncated" });
@@ -170,12 +228,16 @@ class Intake {
 
   get jobs(): number {
     if (this.#tokensPerJob === undefined) return MIN_JOBS;
-    return Math.min(MAX_JOBS, Math.max(MIN_JOBS, Math.ceil(this.#tokensWanted / this.#tokensPerJob)));
+    return Math.min(
+      MAX_JOBS,
+      Math.max(MIN_JOBS, Math.ceil(this.#tokensWanted / this.#tokensPerJob)),
+    );
   }
 
   /** Learns from a job's size; returns how many jobs to have in hand from now on. */
   after(tokens: number): number {
-    this.#tokensPerJob = this.#tokensPerJob === undefined ? tokens : 0.9 * this.#tokensPerJob + 0.1 * tokens;
+    this.#tokensPerJob =
+      this.#tokensPerJob === undefined ? tokens : 0.9 * this.#tokensPerJob + 0.1 * tokens;
     return this.jobs;
   }
 }
@@ -190,7 +252,8 @@ class TimeLimit {
 
   constructor(deadline: number | undefined, clock: RedisClock, lease: AbortSignal | undefined) {
     const controller = new AbortController();
-    this.signal = lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
+    this.signal =
+      lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
     if (deadline === undefined) return;
     const over = (): void => controller.abort(pastDeadline());
     const leftMs = deadline - clock.now();
@@ -204,9 +267,13 @@ class TimeLimit {
 }
 
 function pastDeadline(): DeadlineExceededError {
-  return new DeadlineExceededError("deadline_exceeded", "the deadline was over before the job was scored", {
-    field: "deadline",
-  });
+  return new DeadlineExceededError(
+    "deadline_exceeded",
+    "the deadline was over before the job was scored",
+    {
+      field: "deadline",
+    },
+  );
 }
 
 /** Of a message that is no job, the one field that lets its sender hear of it. */
@@ -216,5 +283,10 @@ function replyToOf(data: unknown): string | undefined {
 }
 
 function isCrash(error: unknown): boolean {
-  return typeof error === "object" && error !== null && "code" in error && error.code === "engine_crashed";
+  return (
+    typeof error === "object" &&
+    error !== null &&
+    "code" in error &&
+    error.code === "engine_crashed"
+  );
 }

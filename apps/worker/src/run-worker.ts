@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { Reranker, type BatchReport } from "@rankfleet/core";
 import { connect, HEARTBEAT_MS, ModelRegistry, RedisClock } from "@rankfleet/queue";
-import { keysFor, type Keys } from "@rankfleet/queue/contract";
+import { keysFor } from "@rankfleet/queue/contract";
 import {
   createLog,
   createMetrics,
@@ -16,7 +16,6 @@ import {
   type Log,
   type Metrics,
 } from "@rankfleet/service";
-import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
 import { ModelWorker } from "./model-worker.ts";
 import { workerSettings, type ModelSpec, type WorkerSettings } from "./settings.ts";
@@ -30,7 +29,11 @@ import { traceBatch } from "./spans.ts";
  * @throws CoreError, RedisUnavailableError or ListenError if it cannot start.
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
-  const log = createLog({ name: "rankfleet-worker", level: settings.logLevel, pretty: process.stderr.isTTY });
+  const log = createLog({
+    name: "rankfleet-worker",
+    level: settings.logLevel,
+    pretty: process.stderr.isTTY,
+  });
   const workerId = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const prometheus = createPrometheus();
   const telemetry = await startTelemetry({
@@ -50,7 +53,11 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   const registry = new ModelRegistry(redis, keys);
   const rerankers = await loadAll(settings, metrics, log);
   const served = [...rerankers].map(([model, reranker]) =>
-    serve({ model, reranker, redis, keys, clock, log, metrics, onCrash: (err) => die(log, err) }, registry, workerId),
+    serve(
+      { model, reranker, redis, keys, clock, log, metrics, onCrash: (err) => die(log, err) },
+      registry,
+      workerId,
+    ),
   );
   observeModels(metrics, served);
   await Promise.all(served.map((model) => model.firstAnnouncement));
@@ -74,7 +81,9 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   onShutdown(
     async ({ deadline }) => {
       isDraining = true;
-      const forced = new Promise<void>((resolve) => deadline.addEventListener("abort", () => resolve()));
+      const forced = new Promise<void>((resolve) =>
+        deadline.addEventListener("abort", () => resolve()),
+      );
       await Promise.race([Promise.all(served.map((model) => model.close())), forced]);
       if (deadline.aborted) await Promise.all(served.map((model) => model.worker.close(true)));
       else await Promise.all([...rerankers.values()].map((reranker) => reranker.close()));
@@ -90,7 +99,11 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
 }
 
-async function loadAll(settings: WorkerSettings, metrics: Metrics, log: Log): Promise<Map<string, Reranker>> {
+async function loadAll(
+  settings: WorkerSettings,
+  metrics: Metrics,
+  log: Log,
+): Promise<Map<string, Reranker>> {
   const rerankers = new Map<string, Reranker>();
   for (const spec of settings.model) {
     rerankers.set(spec.id, await load(spec, settings, metrics, log));
@@ -98,7 +111,12 @@ async function loadAll(settings: WorkerSettings, metrics: Metrics, log: Log): Pr
   return rerankers;
 }
 
-async function load(spec: ModelSpec, settings: WorkerSettings, metrics: Metrics, log: Log): Promise<Reranker> {
+async function load(
+  spec: ModelSpec,
+  settings: WorkerSettings,
+  metrics: Metrics,
+  log: Log,
+): Promise<Reranker> {
   const start = performance.now();
   const model = spec.id;
   const folder = spec.folder ?? boxFolder();
@@ -154,7 +172,8 @@ function serve(
 ): ServedModel {
   const { model, reranker, clock, log } = options;
   const { revision, dtype, maxTokens } = reranker.facts;
-  const announce = (): Promise<void> => registry.announce({ model, revision, dtype, maxTokens }, workerId, clock.now());
+  const announce = (): Promise<void> =>
+    registry.announce({ model, revision, dtype, maxTokens }, workerId, clock.now());
   const firstAnnouncement = announce();
   const heartbeat = setInterval(() => {
     announce().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));
@@ -194,7 +213,10 @@ function observeModels(metrics: Metrics, served: readonly ServedModel[]): void {
         const before = last.get(`${model}/${device}`) ?? { atMs: 0, busyMs: 0 };
         const atMs = performance.now();
         last.set(`${model}/${device}`, { atMs, busyMs });
-        return { value: (busyMs - before.busyMs) / (atMs - before.atMs), labels: { model, device } };
+        return {
+          value: (busyMs - before.busyMs) / (atMs - before.atMs),
+          labels: { model, device },
+        };
       }),
     ),
   );

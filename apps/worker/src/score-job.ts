@@ -48,7 +48,11 @@ export async function scoreJob(
   return { record, tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0) };
 }
 
-const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = { interactive: 0, standard: 1, bulk: 2 };
+const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = {
+  interactive: 0,
+  standard: 1,
+  bulk: 2,
+};
 
 /** Bytes as they are: the tokenising thread unpacks and parses them. */
 async function payloadOf(
@@ -75,7 +79,9 @@ function toRecord(
   times: { queuedMs: number; totalMs: number },
 ): CompletedRecord {
   const { documents } = scored;
-  const logits = documents.map((document) => (document.state === "scored" ? float32(document.logit) : null));
+  const logits = documents.map((document) =>
+    document.state === "scored" ? float32(document.logit) : null,
+  );
   return {
     v: PROTOCOL_VERSION,
     state: "completed",
@@ -90,7 +96,8 @@ function toRecord(
     ),
     failures: failuresOf(documents),
     ids: job.ids,
-    texts: scored.texts === undefined ? undefined : textsOfBest(scored.texts, logits, job.options.topN),
+    texts:
+      scored.texts === undefined ? undefined : textsOfBest(scored.texts, logits, job.options.topN),
     topN: job.options.topN,
     rawScores: job.options.rawScores,
     pairs: scored.pairs,

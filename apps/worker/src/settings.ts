@@ -1,6 +1,17 @@
 import { availableParallelism } from "node:os";
 import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
-import { defineSettings, list, LOG_LEVELS, oneOf, port, text, url, wholeNumber, type Setting, type SettingsOf } from "@rankfleet/service";
+import {
+  defineSettings,
+  list,
+  LOG_LEVELS,
+  oneOf,
+  port,
+  text,
+  url,
+  wholeNumber,
+  type Setting,
+  type SettingsOf,
+} from "@rankfleet/service";
 import { z } from "zod";
 
 /** A model to serve: the name that jobs ask for, and its folder. */
@@ -15,7 +26,9 @@ const modelSpec: z.ZodType<ModelSpec> = z
   .transform((spec): ModelSpec => {
     const [id = "", folder] = spec.split("=", 2);
     if (folder !== undefined) return { id, folder };
-    return id === "box" ? { id } : { id: id.split(/[\\/]/u).findLast((part) => part !== "") ?? "", folder: id };
+    return id === "box"
+      ? { id }
+      : { id: id.split(/[\\/]/u).findLast((part) => part !== "") ?? "", folder: id };
   })
   .refine(({ id, folder }) => isModelId(id) && folder !== "")
   .describe("box, a model folder, or name=folder");
@@ -88,7 +101,10 @@ export const workerSettings: {
   prefix: {
     flag: "--prefix <text>",
     env: "RANKFLEET_PREFIX",
-    parse: z.string().regex(/^[^:{}]+$/u).describe("text without colons and braces"),
+    parse: z
+      .string()
+      .regex(/^[^:{}]+$/u)
+      .describe("text without colons and braces"),
     default: DEFAULT_PREFIX,
     help: "What all keys in Redis begin with.",
   },

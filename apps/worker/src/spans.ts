@@ -1,6 +1,13 @@
 import type { BatchReport } from "@rankfleet/core";
 import type { JobEnvelope } from "@rankfleet/queue/contract";
-import { context, propagation, SpanKind, SpanStatusCode, trace, type SpanContext } from "@opentelemetry/api";
+import {
+  context,
+  propagation,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type SpanContext,
+} from "@opentelemetry/api";
 
 const tracer = trace.getTracer("@rankfleet/worker");
 
@@ -24,7 +31,10 @@ export async function traceJob<T>(
   try {
     return await run(span.spanContext());
   } catch (error) {
-    span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+    span.setStatus({
+      code: SpanStatusCode.ERROR,
+      message: error instanceof Error ? error.message : String(error),
+    });
     throw error;
   } finally {
     span.end();

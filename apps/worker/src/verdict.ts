@@ -2,7 +2,9 @@ import { CoreError, type CoreFailure } from "@rankfleet/core";
 import { RankfleetError, toError, type Failure, type FailureCode } from "@rankfleet/queue/contract";
 
 /** The one place where core's failures get the contract's codes. */
-const CODES: Readonly<Record<CoreFailure["code"], { ofJob: FailureCode; ofDocument: FailureCode }>> = {
+const CODES: Readonly<
+  Record<CoreFailure["code"], { ofJob: FailureCode; ofDocument: FailureCode }>
+> = {
   invalid_input: { ofJob: "invalid_request", ofDocument: "invalid_document" },
   query_too_long: { ofJob: "query_too_long", ofDocument: "query_too_long" },
   document_too_long: { ofJob: "document_too_long", ofDocument: "document_too_long" },
@@ -25,7 +27,11 @@ export function documentFailure(failure: CoreFailure): Failure {
 export function jobError(error: unknown): RankfleetError {
   if (RankfleetError.isInstance(error)) return error;
   if (!CoreError.isInstance(error)) {
-    return new RankfleetError("worker_failed", error instanceof Error ? error.message : String(error), { cause: error });
+    return new RankfleetError(
+      "worker_failed",
+      error instanceof Error ? error.message : String(error),
+      { cause: error },
+    );
   }
   const { message, field } = error;
   const code = field === "payload" ? "payload_corrupt" : CODES[error.code].ofJob;

@@ -57,9 +57,14 @@ export class Reranker {
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
     const folder = await openModelFolder(path, options.dtype);
     const { facts } = openModel(folder);
-    const tokenizer = new ThreadChannel<null, ScoreRequest, TokenizeReply>("tokenize-thread", folder);
+    const tokenizer = new ThreadChannel<null, ScoreRequest, TokenizeReply>(
+      "tokenize-thread",
+      folder,
+    );
     const opened = await Promise.allSettled([tokenizer.ready, ...openDevices(folder, options)]);
-    const devices = opened.slice(1).flatMap((o) => (o.status === "fulfilled" ? [o.value as Device] : []));
+    const devices = opened
+      .slice(1)
+      .flatMap((o) => (o.status === "fulfilled" ? [o.value as Device] : []));
     const failed = opened.find((outcome) => outcome.status === "rejected");
     if (failed !== undefined) {
       await Promise.all([tokenizer, ...devices].map((thread) => thread.close()));
@@ -172,7 +177,12 @@ function toScored(document: EncodedDocument, outcomes: readonly PairOutcome[]): 
   const logits = parts.flatMap((part) => ("logit" in part ? [part.logit] : []));
   if (logits.length > 0) {
     const { tokens, isTruncated } = document;
-    return { state: "scored", logit: Math.max(...logits), tokens, isTruncated: isTruncated || logits.length < parts.length };
+    return {
+      state: "scored",
+      logit: Math.max(...logits),
+      tokens,
+      isTruncated: isTruncated || logits.length < parts.length,
+    };
   }
   const failed = parts.find((part) => "failure" in part);
   if (failed === undefined) throw new Error("bug: a document without pairs and without a failure");

@@ -44,12 +44,18 @@ export async function unpackRedisServer(env: Environment): Promise<RedisServerPr
 const PROGRAM = "usr/bin/redis-server";
 
 function cacheFolder(env: Environment): string {
-  return join(env["XDG_CACHE_HOME"] || join(env["HOME"] ?? homedir(), ".cache"), "rankfleet", "redis");
+  return join(
+    env["XDG_CACHE_HOME"] || join(env["HOME"] ?? homedir(), ".cache"),
+    "rankfleet",
+    "redis",
+  );
 }
 
 function programIn(root: string): RedisServerProgram {
   const machine = { x64: "x86_64", arm64: "aarch64" }[process.arch as string] ?? process.arch;
-  const libraries = [`usr/lib/${machine}-linux-gnu`, `lib/${machine}-linux-gnu`].map((folder) => join(root, folder));
+  const libraries = [`usr/lib/${machine}-linux-gnu`, `lib/${machine}-linux-gnu`].map((folder) =>
+    join(root, folder),
+  );
   return { path: join(root, PROGRAM), env: { LD_LIBRARY_PATH: libraries.join(":") } };
 }
 
@@ -65,14 +71,29 @@ async function packages(work: string): Promise<Packages> {
   const names = await simulate(own).catch(() => []);
   if (names.length > 0) return { names, options: own };
   // Without root apt cannot refresh the machine's lists, but it can fill lists of its own.
-  await Promise.all(["lists/partial", "cache/archives/partial"].map((name) => mkdir(join(work, name), { recursive: true })));
-  const options = ["-o", `Dir::State::Lists=${join(work, "lists")}`, "-o", `Dir::Cache=${join(work, "cache")}`];
+  await Promise.all(
+    ["lists/partial", "cache/archives/partial"].map((name) =>
+      mkdir(join(work, name), { recursive: true }),
+    ),
+  );
+  const options = [
+    "-o",
+    `Dir::State::Lists=${join(work, "lists")}`,
+    "-o",
+    `Dir::Cache=${join(work, "cache")}`,
+  ];
   await run("apt-get", [...options, "-qq", "update"]);
   return { names: await simulate(options), options };
 }
 
 async function simulate(options: readonly string[]): Promise<string[]> {
-  const { stdout } = await run("apt-get", [...options, "--simulate", "--no-install-recommends", "install", "redis-server"]);
+  const { stdout } = await run("apt-get", [
+    ...options,
+    "--simulate",
+    "--no-install-recommends",
+    "install",
+    "redis-server",
+  ]);
   return [...stdout.matchAll(/^Inst (\S+)/gmu)].map((match) => match[1]!);
 }
 

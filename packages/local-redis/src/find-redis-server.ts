@@ -31,7 +31,9 @@ export async function findRedisServer(
   const cached = await cachedRedisServer(env);
   if (cached !== undefined && (await starts(cached))) return cached;
   try {
-    say("no redis-server on this machine: unpacking Debian's package into the cache (once, no root)");
+    say(
+      "no redis-server on this machine: unpacking Debian's package into the cache (once, no root)",
+    );
     const unpacked = await unpackRedisServer(env);
     if (await starts(unpacked)) return unpacked;
   } catch (cause) {
@@ -63,7 +65,8 @@ async function starts({ path, env }: RedisServerProgram): Promise<boolean> {
 }
 
 function notFound(cause: unknown): LocalRedisError {
-  const reason = cause instanceof Error ? ` (the last failed: ${cause.message.split("\n")[0]})` : "";
+  const reason =
+    cause instanceof Error ? ` (the last failed: ${cause.message.split("\n")[0]})` : "";
   return new LocalRedisError(
     "redis_not_found",
     "no Redis found. Three ways to get one: set REDIS_URL to a running Redis; install redis-server or " +

@@ -45,11 +45,23 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
   for (let attempt = 1; ; attempt++) {
     const port = options.port ?? (await freePort());
     const instance = await prepare(port, options);
-    const shell = spawn("/bin/sh", ["-c", HOLD, "rankfleet-redis", program.path, instance.config, instance.log, instance.temporary], {
-      detached: true,
-      stdio: ["pipe", "ignore", "ignore"],
-      env: { ...process.env, ...program.env },
-    });
+    const shell = spawn(
+      "/bin/sh",
+      [
+        "-c",
+        HOLD,
+        "rankfleet-redis",
+        program.path,
+        instance.config,
+        instance.log,
+        instance.temporary,
+      ],
+      {
+        detached: true,
+        stdio: ["pipe", "ignore", "ignore"],
+        env: { ...process.env, ...program.env },
+      },
+    );
     shell.unref();
     (shell.stdin as unknown as { unref?: () => void }).unref?.();
     try {
@@ -59,9 +71,14 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
       const log = await readFile(instance.log, "utf8").catch(() => "");
       await end(shell);
       // Between looking for a free port and taking it, somebody else may have.
-      if (/Address already in use/u.test(log) && options.port === undefined && attempt < 5) continue;
+      if (/Address already in use/u.test(log) && options.port === undefined && attempt < 5)
+        continue;
       const tail = log.trim().split("\n").slice(-3).join("\n");
-      throw new LocalRedisError("redis_not_started", `${program.path} did not start: ${tail || String(cause)}`, cause);
+      throw new LocalRedisError(
+        "redis_not_started",
+        `${program.path} did not start: ${tail || String(cause)}`,
+        cause,
+      );
     }
   }
 }
@@ -84,7 +101,10 @@ interface Instance {
   readonly url: string;
 }
 
-async function prepare(port: number, { dataFolder, maxmemory }: LocalRedisOptions): Promise<Instance> {
+async function prepare(
+  port: number,
+  { dataFolder, maxmemory }: LocalRedisOptions,
+): Promise<Instance> {
   const folder = dataFolder ?? (await mkdtemp(join(tmpdir(), "rankfleet-redis-")));
   await mkdir(folder, { recursive: true });
   const password = randomBytes(18).toString("base64url");
@@ -115,7 +135,11 @@ const START_MS = 15_000;
 
 /** Waits for a PONG; returns the server's process id. */
 async function answers({ url }: Instance, shell: ChildProcess): Promise<number> {
-  const redis = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+  });
   redis.on("error", () => {});
   try {
     for (const until = Date.now() + START_MS; ; await sleep(15)) {

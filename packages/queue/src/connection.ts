@@ -29,7 +29,9 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
   redis.on("error", (error) => (lastError = error));
   const timeout = AbortSignal.timeout(FIRST_CONTACT_MS);
   const tooLate = new Promise<never>((_, reject) => {
-    timeout.addEventListener("abort", () => reject(new Error(`no answer in ${FIRST_CONTACT_MS} ms`)));
+    timeout.addEventListener("abort", () =>
+      reject(new Error(`no answer in ${FIRST_CONTACT_MS} ms`)),
+    );
   });
   try {
     redis.connect().catch(() => {});
@@ -59,7 +61,7 @@ function failedForGood(redis: Redis): Promise<never> {
 /** A Redis error as one of the contract's: full and unreachable are not the job's fault. */
 export function fromRedisError(error: unknown): unknown {
   if (!(error instanceof Error) || RankfleetError.isInstance(error)) return error;
-  if (/^OOM /u.test(error.message)) {
+  if (error.message.startsWith("OOM ")) {
     return new BackpressureError(
       "backpressure",
       "Redis is full (maxmemory under noeviction): wait until workers have drained some of the backlog, or give Redis more memory",
@@ -67,7 +69,10 @@ export function fromRedisError(error: unknown): unknown {
     );
   }
   const isConnection =
-    error.name === "MaxRetriesPerRequestError" || /Connection is closed|ECONN|EPIPE/u.test(error.message);
+    error.name === "MaxRetriesPerRequestError" ||
+    /Connection is closed|ECONN|EPIPE/u.test(error.message);
   if (!isConnection) return error;
-  return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, { cause: error });
+  return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, {
+    cause: error,
+  });
 }

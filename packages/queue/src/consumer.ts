@@ -15,7 +15,11 @@ export class JobConsumer {
   constructor(options: ConsumerOptions) {
     const { redis, keys, model } = options;
     // Exactly three plain parameters: BullMQ makes the signal only if the function's length is 3.
-    const process = async (job: Job, token: string | undefined, signal: AbortSignal | undefined): Promise<void> => {
+    const process = async (
+      job: Job,
+      token: string | undefined,
+      signal: AbortSignal | undefined,
+    ): Promise<void> => {
       await deliver(options, job, token, signal);
     };
     this.#worker = new Worker(keys.model(model).queue, process, {
@@ -33,7 +37,12 @@ export class JobConsumer {
     });
     this.#worker.on("failed", (job, error) => {
       // Only what the queue itself gave up without asking `handle`, e.g. after too many stalls.
-      if (job?.id === undefined || !(error instanceof UnrecoverableError) || error.message.startsWith(HANDLED)) return;
+      if (
+        job?.id === undefined ||
+        !(error instanceof UnrecoverableError) ||
+        error.message.startsWith(HANDLED)
+      )
+        return;
       void options.onGivenUp({ jobId: job.id, data: job.data as unknown, reason: error.message });
     });
   }
@@ -81,14 +90,14 @@ const MAX_STALLS = 5;
 const HANDLED = "[handled] ";
 
 async function deliver(
-  { handle }: ConsumerOptions,
+  options: ConsumerOptions,
   job: Job,
   token: string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   if (job.id === undefined || token === undefined) throw new Error("bug: a job without id or lock");
   try {
-    await handle({
+    await options.handle({
       jobId: job.id,
       token,
       data: job.data as unknown,

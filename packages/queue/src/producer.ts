@@ -17,7 +17,11 @@ export class JobProducer {
   readonly #claimThresholdBytes: number;
   readonly #queues = new Map<string, Queue>();
 
-  constructor(redis: Redis, keys: Keys, options: { claimThresholdBytes?: number | undefined } = {}) {
+  constructor(
+    redis: Redis,
+    keys: Keys,
+    options: { claimThresholdBytes?: number | undefined } = {},
+  ) {
     this.#redis = redis;
     this.#keys = keys;
     this.#claimThresholdBytes = options.claimThresholdBytes ?? CLAIM_THRESHOLD_BYTES;
@@ -47,15 +51,19 @@ export class JobProducer {
         payload = { claim: keys.payload(jobId) };
         await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
       }
-      await this.#queue(envelope.model).add("rerank", { ...envelope, payload }, {
-        jobId,
-        // BullMQ serves 0 before everything, so lanes start at 1.
-        priority: LANES.indexOf(envelope.lane) + 1,
-        attempts: ATTEMPTS,
-        backoff: { type: "exponential", delay: 500, jitter: 0.5 },
-        removeOnComplete: { age: 600, count: 1000 },
-        removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
-      });
+      await this.#queue(envelope.model).add(
+        "rerank",
+        { ...envelope, payload },
+        {
+          jobId,
+          // BullMQ serves 0 before everything, so lanes start at 1.
+          priority: LANES.indexOf(envelope.lane) + 1,
+          attempts: ATTEMPTS,
+          backoff: { type: "exponential", delay: 500, jitter: 0.5 },
+          removeOnComplete: { age: 600, count: 1000 },
+          removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
+        },
+      );
     } catch (error) {
       throw fromRedisError(error);
     }
@@ -81,8 +89,16 @@ export class JobProducer {
   }
 
   /** Jobs of a model by state. */
-  async counts(model: string): Promise<Record<"waiting" | "active" | "delayed" | "failed", number>> {
-    const counts = await this.#queue(model).getJobCounts("wait", "prioritized", "active", "delayed", "failed");
+  async counts(
+    model: string,
+  ): Promise<Record<"waiting" | "active" | "delayed" | "failed", number>> {
+    const counts = await this.#queue(model).getJobCounts(
+      "wait",
+      "prioritized",
+      "active",
+      "delayed",
+      "failed",
+    );
     const { wait = 0, prioritized = 0, active = 0, delayed = 0, failed = 0 } = counts;
     return { waiting: wait + prioritized, active, delayed, failed };
   }
@@ -92,13 +108,19 @@ export class JobProducer {
   }
 
   /** Whether the id's job or result is already there, for this very request. */
-  async #isRepeat(jobId: string, { model, digest }: Omit<JobEnvelope, "payload">): Promise<boolean> {
+  async #isRepeat(
+    jobId: string,
+    { model, digest }: Omit<JobEnvelope, "payload">,
+  ): Promise<boolean> {
     const keys = this.#keys.model(model);
     const [result, job] = await Promise.all([
       this.#redis.get(keys.result(jobId)),
       this.#queue(model).getJob(jobId),
     ]);
-    const known = result === null ? (job?.data as { digest?: string } | undefined) : (JSON.parse(result) as { digest?: string });
+    const known =
+      result === null
+        ? (job?.data as { digest?: string } | undefined)
+        : (JSON.parse(result) as { digest?: string });
     if (known === undefined) return false;
     if (known.digest === digest) return true;
     throw new InvalidRequestError(

@@ -42,7 +42,13 @@ export class ResultStore {
   /** Writes the record of a job that no attempt will settle: cancelled, or given up by the queue. */
   async settleUnlocked(job: SettledJob, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const written = await this.#redis.set(keys.result(job.jobId), formatResult(record), "PX", this.#ttlMs, "NX");
+    const written = await this.#redis.set(
+      keys.result(job.jobId),
+      formatResult(record),
+      "PX",
+      this.#ttlMs,
+      "NX",
+    );
     await this.#redis.del(keys.payload(job.jobId));
     await this.#wake(job);
     return written === "OK" ? "written" : "already_settled";

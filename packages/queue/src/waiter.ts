@@ -1,6 +1,12 @@
 import type { Redis } from "ioredis";
 import { fromRedisError } from "./connection.ts";
-import { ClientClosedError, JobFailedError, JobNotFoundError, type Keys, type ResultRecord } from "./contract/index.ts";
+import {
+  ClientClosedError,
+  JobFailedError,
+  JobNotFoundError,
+  type Keys,
+  type ResultRecord,
+} from "./contract/index.ts";
 import type { JobProducer } from "./producer.ts";
 import type { ResultStore } from "./result-store.ts";
 
@@ -81,7 +87,7 @@ export class ResultWaiter {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#pollTimer);
-    for (const jobId of [...this.#waiting.keys()]) this.#each(jobId, (each) => each.reject(closed()));
+    for (const jobId of this.#waiting.keys()) this.#each(jobId, (each) => each.reject(closed()));
     this.#blocking.disconnect();
     await this.#loop;
   }
@@ -96,7 +102,15 @@ export class ResultWaiter {
     let last = "0-0";
     while (!this.#isClosed) {
       try {
-        const reply = await this.#blocking.xread("COUNT", 1000, "BLOCK", BLOCK_MS, "STREAMS", this.#stream, last);
+        const reply = await this.#blocking.xread(
+          "COUNT",
+          1000,
+          "BLOCK",
+          BLOCK_MS,
+          "STREAMS",
+          this.#stream,
+          last,
+        );
         for (const [, entries] of reply ?? []) {
           for (const [entryId, fields] of entries) {
             last = entryId;
@@ -112,7 +126,9 @@ export class ResultWaiter {
 
   async #poll(): Promise<void> {
     const due = Date.now() - this.#pollMs;
-    const jobs = [...this.#waiting.values()].map(([first]) => first!).filter(({ since }) => since <= due);
+    const jobs = [...this.#waiting.values()]
+      .map(([first]) => first!)
+      .filter(({ since }) => since <= due);
     for (let i = 0; i < jobs.length; i += POLL_CHUNK) {
       await Promise.all(jobs.slice(i, i + POLL_CHUNK).map((job) => this.#pollOne(job)));
     }
@@ -129,7 +145,10 @@ export class ResultWaiter {
       const gone =
         state === "failed"
           ? new JobFailedError("worker_failed", `job ${jobId} was given up by the queue`)
-          : new JobNotFoundError("job_not_found", `neither a job nor a result is known by ${jobId}; results are kept for a day`);
+          : new JobNotFoundError(
+              "job_not_found",
+              `neither a job nor a result is known by ${jobId}; results are kept for a day`,
+            );
       this.#each(jobId, (each) => each.reject(gone));
     } catch {
       // Redis is away: the next poll sees.
@@ -137,7 +156,7 @@ export class ResultWaiter {
   }
 
   #each(jobId: string, settle: (waiting: Waiting) => void): void {
-    for (const waiting of [...(this.#waiting.get(jobId) ?? [])]) settle(waiting);
+    for (const waiting of this.#waiting.get(jobId) ?? []) settle(waiting);
   }
 
   #settle(waiting: Waiting, settle: () => void): void {
@@ -165,5 +184,8 @@ const BLOCK_MS = 5_000;
 const SUSPICIOUS_MS = 4_000;
 
 function closed(): ClientClosedError {
-  return new ClientClosedError("client_closed", "the client was closed while this job was under way; its result can still be had by its id");
+  return new ClientClosedError(
+    "client_closed",
+    "the client was closed while this job was under way; its result can still be had by its id",
+  );
 }

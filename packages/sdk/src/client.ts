@@ -1,5 +1,12 @@
 import { createHash } from "node:crypto";
-import { context, propagation, SpanKind, SpanStatusCode, trace, type Span } from "@opentelemetry/api";
+import {
+  context,
+  propagation,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  type Span,
+} from "@opentelemetry/api";
 import type { ModelOffer } from "@rankfleet/queue";
 import {
   ClientClosedError,
@@ -117,7 +124,11 @@ export class RerankClient {
     await session?.close();
   }
 
-  async #add(parsed: ParsedRequest, span: Span, signal: AbortSignal | undefined): Promise<JobHandle> {
+  async #add(
+    parsed: ParsedRequest,
+    span: Span,
+    signal: AbortSignal | undefined,
+  ): Promise<JobHandle> {
     const { options, texts } = parsed;
     signal?.throwIfAborted();
     const session = await this.#open();
@@ -125,7 +136,9 @@ export class RerankClient {
     await session.requireServed(model, this.#options.modelWaitMs ?? 0, signal);
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
-      throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", { field: "deadline" });
+      throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", {
+        field: "deadline",
+      });
     }
     const { idempotencyKey: key, tenant } = options;
     const jobId = newJobId(key === undefined ? undefined : { key, tenant });
@@ -135,7 +148,10 @@ export class RerankClient {
       "rankfleet.documents": texts.length,
     });
     signal?.throwIfAborted();
-    await session.producer.add(jobId, toEnvelope(parsed, model, session), { query: parsed.query, documents: texts });
+    await session.producer.add(jobId, toEnvelope(parsed, model, session), {
+      query: parsed.query,
+      documents: texts,
+    });
     return new JobHandle(() => this.#open(), { jobId, model, deadlineMs });
   }
 
@@ -163,8 +179,16 @@ function toEnvelope(
   model: string,
   session: Session,
 ): Omit<JobEnvelope, "payload"> {
-  const { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation } = options;
-  const scoring = { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation };
+  const { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation } =
+    options;
+  const scoring = {
+    topN,
+    returnDocuments,
+    rawScores,
+    maxTokensPerDocument,
+    longDocuments,
+    truncation,
+  };
   const carrier: Record<string, string> = {};
   propagation.inject(context.active(), carrier);
   return {
@@ -177,7 +201,10 @@ function toEnvelope(
     lane: options.priority ?? "standard",
     tenant: options.tenant,
     enqueuedAt: session.clock.now(),
-    deadline: options.deadline === undefined ? undefined : session.clock.fromLocal(Number(options.deadline)),
+    deadline:
+      options.deadline === undefined
+        ? undefined
+        : session.clock.fromLocal(Number(options.deadline)),
     replyTo: session.producerId,
     digest:
       options.idempotencyKey === undefined ? undefined : digest([model, query, texts, scoring]),

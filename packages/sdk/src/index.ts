@@ -16,4 +16,11 @@ export {
   RankfleetError,
   RedisUnavailableError,
 } from "@rankfleet/queue/contract";
-export type { DocumentInput, Failure, FailureCode, Lane, RequestIssue, RerankRequest } from "@rankfleet/queue/contract";
+export type {
+  DocumentInput,
+  Failure,
+  FailureCode,
+  Lane,
+  RequestIssue,
+  RerankRequest,
+} from "@rankfleet/queue/contract";

@@ -61,7 +61,10 @@ export class JobHandle {
   async cancel(): Promise<boolean> {
     const session = await this.#session();
     const job = { model: this.#model, jobId: this.#jobId, replyTo: session.producerId };
-    const outcome = await session.store.settleUnlocked(job, { v: PROTOCOL_VERSION, state: "cancelled" });
+    const outcome = await session.store.settleUnlocked(job, {
+      v: PROTOCOL_VERSION,
+      state: "cancelled",
+    });
     await session.producer.remove(this.#model, this.#jobId);
     return outcome === "written";
   }
@@ -69,9 +72,13 @@ export class JobHandle {
   #deadlineSignal(): { signal: AbortSignal; clear: () => void } | undefined {
     if (this.#deadlineMs === undefined) return undefined;
     const controller = new AbortController();
-    const error = new DeadlineExceededError("deadline_exceeded", `job ${this.id} did not end by its deadline`, {
-      field: "deadline",
-    });
+    const error = new DeadlineExceededError(
+      "deadline_exceeded",
+      `job ${this.id} did not end by its deadline`,
+      {
+        field: "deadline",
+      },
+    );
     const delay = Math.max(0, this.#deadlineMs - Date.now());
     const timer = setTimeout(() => controller.abort(error), Math.min(delay, MAX_TIMER_MS));
     return { signal: controller.signal, clear: () => clearTimeout(timer) };

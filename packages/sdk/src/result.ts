@@ -1,4 +1,9 @@
-import { toError, type CompletedRecord, type Failure, type ResultRecord } from "@rankfleet/queue/contract";
+import {
+  toError,
+  type CompletedRecord,
+  type Failure,
+  type ResultRecord,
+} from "@rankfleet/queue/contract";
 import { JobCancelledError } from "@rankfleet/queue/contract";
 
 /** What came of one request. */
@@ -74,7 +79,10 @@ export function toResult(id: string, record: ResultRecord): RerankResult {
         revision: record.revision,
         dtype: record.dtype,
         results: rank(record),
-        usage: { pairs: record.pairs, tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0) },
+        usage: {
+          pairs: record.pairs,
+          tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0),
+        },
         timings: record.timings,
         ...(record.metadata === undefined ? {} : { metadata: record.metadata }),
       };
@@ -105,9 +113,10 @@ function rank(record: CompletedRecord): RankedDocument[] {
   });
   // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart.
   scored.sort((a, b) => b.logit - a.logit || a.index - b.index);
-  const failed = Object.entries(record.failures).map(
-    ([index, error]): FailedDocument => ({ ...reference(Number(index)), error }),
-  );
+  const failed = Object.entries(record.failures).map(([index, error]): FailedDocument => ({
+    ...reference(Number(index)),
+    error,
+  }));
   return [...scored.slice(0, record.topN), ...failed];
 }
 

@@ -24,7 +24,12 @@ export class Session {
   readonly #redis: Redis;
   #served: { readonly models: ReadonlySet<string>; readonly until: number } | undefined;
 
-  private constructor(redis: Redis, blocking: Redis, clock: RedisClock, prefix: string | undefined) {
+  private constructor(
+    redis: Redis,
+    blocking: Redis,
+    clock: RedisClock,
+    prefix: string | undefined,
+  ) {
     const keys = keysFor(prefix);
     this.#redis = redis;
     this.clock = clock;
@@ -45,7 +50,11 @@ export class Session {
   }
 
   /** @throws ModelNotServedError if no worker has offered the model, also not within `waitMs`. */
-  async requireServed(model: string, waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+  async requireServed(
+    model: string,
+    waitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const until = Date.now() + waitMs;
     for (;;) {
       const served = await this.#servedModels();

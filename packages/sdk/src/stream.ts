@@ -5,8 +5,18 @@ import type { RerankResult } from "./result.ts";
 
 /** One request's end, with its place among the requests. */
 export type RerankOutcome =
-  | { readonly index: number; readonly request: RerankRequest; readonly result: RerankResult; readonly error?: undefined }
-  | { readonly index: number; readonly request: RerankRequest; readonly error: Error; readonly result?: undefined };
+  | {
+      readonly index: number;
+      readonly request: RerankRequest;
+      readonly result: RerankResult;
+      readonly error?: undefined;
+    }
+  | {
+      readonly index: number;
+      readonly request: RerankRequest;
+      readonly error: Error;
+      readonly result?: undefined;
+    };
 
 type Rerank = (request: RerankRequest, signal: AbortSignal) => Promise<RerankResult>;
 
@@ -20,10 +30,14 @@ export async function* streamRequests(
   options: RerankManyOptions,
 ): AsyncGenerator<RerankOutcome, void, void> {
   const abort = new AbortController();
-  const signal = options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
+  const signal =
+    options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
   // Thousands of waits listen to it at once, and that is no leak.
   setMaxListeners(0, signal);
-  const source = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]();
+  const source =
+    Symbol.asyncIterator in requests
+      ? requests[Symbol.asyncIterator]()
+      : requests[Symbol.iterator]();
   const window = new Window(options);
   let index = 0;
   let reading: Promise<void> | undefined;
@@ -60,7 +74,11 @@ export async function* streamRequests(
 }
 
 /** A full or absent Redis holds the stream back; it does not fail its requests. */
-async function withPatience(rerank: Rerank, request: RerankRequest, signal: AbortSignal): Promise<RerankResult> {
+async function withPatience(
+  rerank: Rerank,
+  request: RerankRequest,
+  signal: AbortSignal,
+): Promise<RerankResult> {
   for (let delayMs = 250; ; delayMs = Math.min(2 * delayMs, 5_000)) {
     try {
       return await rerank(request, signal);
@@ -100,7 +118,11 @@ class Window {
     return this.isEmpty || (this.#pairs < this.#maxPairs && this.#characters < this.#maxCharacters);
   }
 
-  start(index: number, request: RerankRequest, run: (request: RerankRequest) => Promise<RerankResult>): void {
+  start(
+    index: number,
+    request: RerankRequest,
+    run: (request: RerankRequest) => Promise<RerankResult>,
+  ): void {
     this.#underWay++;
     this.#count(request, 1);
     const end = (outcome: RerankOutcome): void => {
@@ -111,7 +133,8 @@ class Window {
     };
     run(request).then(
       (result) => end({ index, request, result }),
-      (error: unknown) => end({ index, request, error: error instanceof Error ? error : new Error(String(error)) }),
+      (error: unknown) =>
+        end({ index, request, error: error instanceof Error ? error : new Error(String(error)) }),
     );
   }
 
@@ -149,7 +172,8 @@ function sizeOf(request: RerankRequest): { pairs: number; characters: number } {
   const documents: readonly unknown[] = Array.isArray(request?.documents) ? request.documents : [];
   let characters = 0;
   for (const document of documents) {
-    const text = typeof document === "string" ? document : (document as { text?: unknown } | null)?.text;
+    const text =
+      typeof document === "string" ? document : (document as { text?: unknown } | null)?.text;
     characters += typeof text === "string" ? text.length : 256;
   }
   return { pairs: Math.max(1, documents.length), characters };

@@ -40,7 +40,7 @@ export interface ProcessLike {
 
 /** Returns a function that stops listening, for a process that ended by itself. */
 export function onShutdown(drain: Drain, options: ShutdownOptions): () => void {
-  const { log, signals = ["SIGTERM", "SIGINT"], process: host = process as ProcessLike } = options;
+  const { log, signals = ["SIGTERM", "SIGINT"], process: host = process } = options;
   const ending = new Ending(drain, options, (code) => host.exit(code));
   const die = (what: string) => (err: unknown) => {
     log.fatal({ err }, what);

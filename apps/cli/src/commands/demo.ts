@@ -11,7 +11,9 @@ import { startProgress } from "../progress.ts";
 export function addDemo(program: Command): void {
   program
     .command("demo")
-    .description("See the whole path at work: Redis, two workers, a bulk of queries, and what reranking changes.")
+    .description(
+      "See the whole path at work: Redis, two workers, a bulk of queries, and what reranking changes.",
+    )
     .option("--json", "print only JSON on standard output")
     .addHelpText(
       "after",
@@ -22,12 +24,12 @@ Examples:
   rankfleet demo
   rankfleet demo --json | jq .ndcg10`,
     )
-    .action(demo);
+    .action(runDemo);
 }
 
 const WORKERS = 2;
 
-async function demo(flags: { json?: boolean }): Promise<void> {
+async function runDemo(flags: { json?: boolean }): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const redis = process.env["REDIS_URL"] || undefined;
@@ -36,13 +38,22 @@ async function demo(flags: { json?: boolean }): Promise<void> {
   try {
     say(`Starting ${redis === undefined ? "a Redis and " : ""}${WORKERS} workers …`);
     const [started, collection] = await Promise.all([
-      startFleet({ workers: WORKERS, redis, prefix, models: ["box"], signal, say }).then((ready) => (fleet = ready)),
+      startFleet({ workers: WORKERS, redis, prefix, models: ["box"], signal, say }).then(
+        (ready) => (fleet = ready),
+      ),
       readDemoCollection(),
     ]);
     const { results, seconds } = await rerankAll(started.redis, prefix, collection, signal);
     const { workers, threadsPerWorker } = started;
-    const report = makeReport(collection, results, { seconds, counters: await started.counters(), workers, threadsPerWorker });
-    const shown = flags.json ? JSON.stringify(report) : `\n${showQueries(collection, results)}\n\n${showReport(report)}\n`;
+    const report = makeReport(collection, results, {
+      seconds,
+      counters: await started.counters(),
+      workers,
+      threadsPerWorker,
+    });
+    const shown = flags.json
+      ? JSON.stringify(report)
+      : `\n${showQueries(collection, results)}\n\n${showReport(report)}\n`;
     process.stdout.write(`${shown}\n`);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
@@ -65,7 +76,9 @@ async function rerankAll(
   const start = performance.now();
   try {
     let pairs = 0;
-    for await (const { request, result, error } of client.rerankMany(toRequests(demo), { signal })) {
+    for await (const { request, result, error } of client.rerankMany(toRequests(demo), {
+      signal,
+    })) {
       if (error !== undefined) throw error;
       results.set(String(request.metadata!["query"]), result);
       pairs += result.usage.pairs;

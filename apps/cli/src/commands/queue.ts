@@ -36,10 +36,30 @@ async function stats(flags: { redis: string; prefix: string; json?: boolean }): 
     if (flags.json) {
       process.stdout.write(`${JSON.stringify({ models })}\n`);
     } else if (models.length === 0) {
-      process.stdout.write("no worker has offered a model here yet: start one with rankfleet worker\n");
+      process.stdout.write(
+        "no worker has offered a model here yet: start one with rankfleet worker\n",
+      );
     } else {
-      const head = ["model", "revision", "dtype", "workers", "waiting", "active", "delayed", "failed"];
-      const rows = models.map((m) => [m.model, m.revision, m.dtype, m.workers, m.waiting, m.active, m.delayed, m.failed]);
+      const head = [
+        "model",
+        "revision",
+        "dtype",
+        "workers",
+        "waiting",
+        "active",
+        "delayed",
+        "failed",
+      ];
+      const rows = models.map((m) => [
+        m.model,
+        m.revision,
+        m.dtype,
+        m.workers,
+        m.waiting,
+        m.active,
+        m.delayed,
+        m.failed,
+      ]);
       process.stdout.write(`${table(head, rows)}\n`);
     }
   } finally {

@@ -12,8 +12,14 @@ export function addRun(program: Command): void {
     .command("run")
     .description("Rerank a file of requests in bulk.")
     .argument("<input>", 'JSON lines, one request each: {"id", "query", "documents", …}')
-    .requiredOption("--output <file>", "results, one line for each request; what fails goes to FILE.errors.jsonl")
-    .option("--resume", "go on after a stop: lines that are in the output or the errors file are not done again")
+    .requiredOption(
+      "--output <file>",
+      "results, one line for each request; what fails goes to FILE.errors.jsonl",
+    )
+    .option(
+      "--resume",
+      "go on after a stop: lines that are in the output or the errors file are not done again",
+    )
     .option("--overwrite", "start anew over an output that exists")
     .option("--ordered", "write results in the order of the input")
     .option("--model <id>", "model of requests that name none", "box")
@@ -56,7 +62,11 @@ async function run(input: string, flags: RunFlags): Promise<void> {
   let client: RerankClient | undefined;
   try {
     if (flags.local !== undefined) {
-      fleet = await startFleet({ workers: flags.local, signal, say: (line) => process.stderr.write(`${line}\n`) });
+      fleet = await startFleet({
+        workers: flags.local,
+        signal,
+        say: (line) => process.stderr.write(`${line}\n`),
+      });
     }
     client = new RerankClient({
       redis: fleet?.redis ?? flags.redis,
@@ -68,7 +78,9 @@ async function run(input: string, flags: RunFlags): Promise<void> {
     await stream(client, files, flags, signal);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    process.stderr.write(`\nstopped; go on with: rankfleet run ${input} --output ${flags.output} --resume\n`);
+    process.stderr.write(
+      `\nstopped; go on with: rankfleet run ${input} --output ${flags.output} --resume\n`,
+    );
   } finally {
     await files.close();
     await client?.close();
@@ -76,13 +88,21 @@ async function run(input: string, flags: RunFlags): Promise<void> {
   }
 }
 
-async function stream(client: RerankClient, files: BulkFiles, flags: RunFlags, signal: AbortSignal): Promise<void> {
+async function stream(
+  client: RerankClient,
+  files: BulkFiles,
+  flags: RunFlags,
+  signal: AbortSignal,
+): Promise<void> {
   const start = performance.now();
   const done = { lines: files.finished, failed: 0, pairs: 0 };
   const progress = startProgress({ total: files.lines, unit: "requests", done: done.lines });
   try {
     const requests = files.requests({ topN: flags.topN });
-    for await (const outcome of client.rerankMany(requests, { isOrdered: flags.ordered ?? false, signal })) {
+    for await (const outcome of client.rerankMany(requests, {
+      isOrdered: flags.ordered ?? false,
+      signal,
+    })) {
       await files.write(outcome);
       done.lines++;
       if (outcome.error === undefined) done.pairs += outcome.result.usage.pairs;

@@ -53,7 +53,7 @@ async function score(query: string, documents: string[], flags: ScoreFlags): Pro
       return;
     }
     const rows = results.map((result) => [
-      "error" in result && result.error !== undefined ? result.error.code : result.score!.toFixed(4),
+      result.error?.code ?? result.score?.toFixed(4) ?? "",
       result.logit?.toFixed(3) ?? "",
       String(result.tokens ?? ""),
       shorten(documents[result.index]!, 80),

@@ -5,7 +5,9 @@ import type { Command } from "commander";
 export function addWorker(program: Command): void {
   const command = program
     .command("worker")
-    .description("Serve models: take jobs from Redis, score them, write the results. Start as many as you like.");
+    .description(
+      "Serve models: take jobs from Redis, score them, write the results. Start as many as you like.",
+    );
   addSettingsOptions(command, workerSettings);
   command
     .addHelpText(

@@ -24,14 +24,20 @@ export interface DemoReport {
 export function makeReport(
   demo: DemoCollection,
   results: ReadonlyMap<string, RerankResult>,
-  run: { seconds: number; counters: ReadonlyMap<string, number>; workers: number; threadsPerWorker: number },
+  run: {
+    seconds: number;
+    counters: ReadonlyMap<string, number>;
+    workers: number;
+    threadsPerWorker: number;
+  },
 ): DemoReport {
   const { judgments } = demo.collection;
   const reranked = new Map([...results].map(([query, result]) => [query, rankingOf(result)]));
   const all = [...results.values()];
   const pairs = all.reduce((sum, result) => sum + result.usage.pairs, 0);
   const { model, revision, dtype } = all[0]!;
-  const total = (name: string, labels = ""): number => run.counters.get(`${name}{model="${model}"${labels}}`) ?? 0;
+  const total = (name: string, labels = ""): number =>
+    run.counters.get(`${name}{model="${model}"${labels}}`) ?? 0;
   const waits = all.map((result) => result.timings.queuedMs);
   return {
     ndcg10: {
@@ -44,7 +50,8 @@ export function makeReport(
     pairsPerSecond: round(pairs / run.seconds, 1),
     batches: total("rankfleet_batches_total"),
     realOverPadded: round(
-      total("rankfleet_tokens_total", ',kind="real"') / total("rankfleet_tokens_total", ',kind="padded"'),
+      total("rankfleet_tokens_total", ',kind="real"') /
+        total("rankfleet_tokens_total", ',kind="padded"'),
       4,
     ),
     queueWaitMs: { p50: round(percentile(waits, 0.5), 1), p95: round(percentile(waits, 0.95), 1) },
@@ -57,7 +64,11 @@ export function makeReport(
 }
 
 /** A few queries with both orders side by side: the best answers that BM25 had buried. */
-export function showQueries(demo: DemoCollection, results: ReadonlyMap<string, RerankResult>, shown = 3): string {
+export function showQueries(
+  demo: DemoCollection,
+  results: ReadonlyMap<string, RerankResult>,
+  shown = 3,
+): string {
   const { queries, judgments } = demo.collection;
   const gains = queries.map((query) => {
     const grades = new Map([[query.id, judgments.get(query.id) ?? new Map()]]);
@@ -67,7 +78,10 @@ export function showQueries(demo: DemoCollection, results: ReadonlyMap<string, R
   });
   // Not only the best cases: one that gained most, one in the middle, one that lost most.
   gains.sort((a, b) => b.after - b.before - (a.after - a.before));
-  const places = shown === 1 ? [0] : Array.from({ length: shown }, (_, i) => Math.round((i * (gains.length - 1)) / (shown - 1)));
+  const places =
+    shown === 1
+      ? [0]
+      : Array.from({ length: shown }, (_, i) => Math.round((i * (gains.length - 1)) / (shown - 1)));
   return places.map((place) => showQuery(demo, results, gains[place]!)).join("\n\n");
 }
 
@@ -101,11 +115,26 @@ export function showReport(report: DemoReport): string {
   const { ndcg10, queueWaitMs } = report;
   const change = (100 * (ndcg10.reranked - ndcg10.firstStage)) / ndcg10.firstStage;
   const rows = [
-    ["nDCG@10", `${ndcg10.firstStage.toFixed(3)} first stage (BM25) → ${ndcg10.reranked.toFixed(3)} reranked (${change >= 0 ? "+" : ""}${change.toFixed(0)} %)`],
-    ["throughput", `${count(report.pairsPerSecond)} pairs/s: ${count(report.pairs)} pairs of ${report.queries} queries in ${report.seconds.toFixed(1)} s`],
-    ["batches", `${report.batches}, ${(100 * report.realOverPadded).toFixed(1)} % of their tokens real (the rest is padding)`],
-    ["queue wait", `p50 ${queueWaitMs.p50.toFixed(0)} ms, p95 ${queueWaitMs.p95.toFixed(0)} ms (the whole bulk is enqueued at once)`],
-    ["fleet", `${report.workers} workers × ${report.threadsPerWorker} thread, model ${report.model} ${report.revision} ${report.dtype}`],
+    [
+      "nDCG@10",
+      `${ndcg10.firstStage.toFixed(3)} first stage (BM25) → ${ndcg10.reranked.toFixed(3)} reranked (${change >= 0 ? "+" : ""}${change.toFixed(0)} %)`,
+    ],
+    [
+      "throughput",
+      `${count(report.pairsPerSecond)} pairs/s: ${count(report.pairs)} pairs of ${report.queries} queries in ${report.seconds.toFixed(1)} s`,
+    ],
+    [
+      "batches",
+      `${report.batches}, ${(100 * report.realOverPadded).toFixed(1)} % of their tokens real (the rest is padding)`,
+    ],
+    [
+      "queue wait",
+      `p50 ${queueWaitMs.p50.toFixed(0)} ms, p95 ${queueWaitMs.p95.toFixed(0)} ms (the whole bulk is enqueued at once)`,
+    ],
+    [
+      "fleet",
+      `${report.workers} workers × ${report.threadsPerWorker} thread, model ${report.model} ${report.revision} ${report.dtype}`,
+    ],
   ];
   return rows.map(([name, value]) => `  ${name!.padEnd(11)} ${value}`).join("\n");
 }

@@ -25,7 +25,14 @@ export async function openOnnx(file: string, options: BackendOptions): Promise<B
 
 /** What `auto` tries, best first. CUDA's libraries are an extra step, so it is tried where they are. */
 function autoDevices(): string[] {
-  const library = join(packageFolder(), "bin", "napi-v6", process.platform, process.arch, "libonnxruntime_providers_cuda.so");
+  const library = join(
+    packageFolder(),
+    "bin",
+    "napi-v6",
+    process.platform,
+    process.arch,
+    "libonnxruntime_providers_cuda.so",
+  );
   return existsSync(library) ? ["cuda", "cpu"] : ["cpu"];
 }
 
@@ -65,7 +72,10 @@ export function deviceNames(): string[] {
   return Object.keys(PROVIDERS);
 }
 
-function sessionOptions(device: string, options: BackendOptions): ort.InferenceSession.SessionOptions {
+function sessionOptions(
+  device: string,
+  options: BackendOptions,
+): ort.InferenceSession.SessionOptions {
   const [, kind = "", ordinal] = /^([a-z]+)(?::(\d+))?$/u.exec(device) ?? [];
   const name = PROVIDERS[kind];
   if (name === undefined) throw new Error(`there is no device of this name`);

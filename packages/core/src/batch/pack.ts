@@ -26,7 +26,11 @@ export function pack(batch: TokenBatch, padId: number): PackedBatch {
   for (let row = 0; row < rows; row++) length = Math.max(length, offsets[row + 1]! - offsets[row]!);
   // Writing the low words of little-endian int64s is several times faster than making BigInts;
   // ids are never negative, so the high words stay 0.
-  const [inputIds, attentionMask, tokenTypeIds] = [int32Words(rows * length), int32Words(rows * length), int32Words(rows * length)];
+  const [inputIds, attentionMask, tokenTypeIds] = [
+    int32Words(rows * length),
+    int32Words(rows * length),
+    int32Words(rows * length),
+  ];
   for (let row = 0; row < rows; row++) {
     const from = offsets[row]!;
     const tokens = offsets[row + 1]! - from;

@@ -73,7 +73,7 @@ export class Batcher {
     try {
       const { logits, durationMs } = await device.run(toBatch(pairs));
       this.#onBatch(report(device, pairs, startedAt, durationMs));
-      pairs.forEach((pair, row) => pair.settle(outcome(logits[row]!)));
+      pairs.forEach((pair, row) => pair.settle(toOutcome(logits[row]!)));
     } catch (error) {
       if (CoreError.isInstance(error) && error.code === "engine_crashed") {
         for (const pair of pairs) pair.submission.reject(error);
@@ -81,7 +81,10 @@ export class Batcher {
         pairs[0]!.settle({ failure: toFailure(error, "inference_failed") });
       } else {
         const half = Math.ceil(pairs.length / 2);
-        await Promise.all([this.#run(device, pairs.slice(0, half)), this.#run(device, pairs.slice(half))]);
+        await Promise.all([
+          this.#run(device, pairs.slice(0, half)),
+          this.#run(device, pairs.slice(half)),
+        ]);
       }
     }
   }
@@ -115,9 +118,11 @@ export interface BatchReport {
 const BATCHES_PER_DEVICE = 2;
 const MIN_BATCH_TOKENS = 512;
 
-function outcome(logit: number): PairOutcome {
+function toOutcome(logit: number): PairOutcome {
   if (Number.isFinite(logit)) return { logit };
-  return { failure: { code: "score_not_finite", message: `the model answered ${logit} for this pair` } };
+  return {
+    failure: { code: "score_not_finite", message: `the model answered ${logit} for this pair` },
+  };
 }
 
 function toBatch(pairs: readonly QueuedPair[]): TokenBatch {

@@ -1,6 +1,12 @@
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import type { Transferable } from "node:worker_threads";
-import { CoreError, fromFailure, toFailure, type CoreErrorCode, type CoreFailure } from "../errors.ts";
+import {
+  CoreError,
+  fromFailure,
+  toFailure,
+  type CoreErrorCode,
+  type CoreFailure,
+} from "../errors.ts";
 import { Deferred } from "./deferred.ts";
 
 /**
@@ -11,7 +17,10 @@ import { Deferred } from "./deferred.ts";
  */
 export class ThreadChannel<Ready, Request, Reply> {
   readonly #worker: Worker;
-  readonly #pending = new Map<number, { resolve: (reply: Reply) => void; reject: (error: CoreError) => void }>();
+  readonly #pending = new Map<
+    number,
+    { resolve: (reply: Reply) => void; reject: (error: CoreError) => void }
+  >();
   readonly #exited: Promise<void>;
   #nextId = 0;
   #death: CoreError | undefined;

@@ -11,7 +11,10 @@ export class Device {
   readonly #channel: ThreadChannel<BackendFacts, TokenBatch, InferReply>;
   #busyMs = 0;
 
-  private constructor(channel: ThreadChannel<BackendFacts, TokenBatch, InferReply>, facts: BackendFacts) {
+  private constructor(
+    channel: ThreadChannel<BackendFacts, TokenBatch, InferReply>,
+    facts: BackendFacts,
+  ) {
     this.#channel = channel;
     this.name = facts.device;
     this.runtime = facts.runtime;
@@ -53,5 +56,8 @@ export class Device {
 /** A vocabulary of 250,000 pieces is of no use to a thread that sees only ids. */
 function withoutVocabulary(folder: ModelFolder): ModelFolder {
   const { tokenizerJson } = folder;
-  return { ...folder, tokenizerJson: { ...tokenizerJson, model: { type: tokenizerJson.model.type, vocab: {} } } };
+  return {
+    ...folder,
+    tokenizerJson: { ...tokenizerJson, model: { type: tokenizerJson.model.type, vocab: {} } },
+  };
 }

@@ -27,7 +27,10 @@ await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ fold
       const start = performance.now();
       const results = await session.run(model.inputs(batch, inputs));
       const logits = model.logits(results, outputs, batch.offsets.length - 1);
-      return { reply: { logits, durationMs: performance.now() - start }, transfer: [logits.buffer] };
+      return {
+        reply: { logits, durationMs: performance.now() - start },
+        transfer: [logits.buffer],
+      };
     },
     close: () => session.close(),
   };

@@ -55,7 +55,16 @@ function parse({ json, isGzip }: SerializedTexts): unknown {
 }
 
 function wrong(field: string, expected: string, value: unknown): CoreError {
-  const got = Array.isArray(value) ? "an array" : value === null ? "null" : `a value of type ${typeof value}`;
-  const what = value === "" ? "an empty string" : Array.isArray(value) && value.length === 0 ? "an empty array" : got;
+  const got = Array.isArray(value)
+    ? "an array"
+    : value === null
+      ? "null"
+      : `a value of type ${typeof value}`;
+  const what =
+    value === ""
+      ? "an empty string"
+      : Array.isArray(value) && value.length === 0
+        ? "an empty array"
+        : got;
   return new CoreError("invalid_input", `${field} must be ${expected}, got ${what}`, { field });
 }

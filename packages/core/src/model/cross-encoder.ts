@@ -40,7 +40,11 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
     facts,
     encode: (query, documents, policy) => {
       tokenizer ??= new TextTokenizer(folder.tokenizerJson, folder.tokenizerConfig);
-      return encodePairs(query, documents, policy, { tokenizer, template, maxTokens: facts.maxTokens });
+      return encodePairs(query, documents, policy, {
+        tokenizer,
+        template,
+        maxTokens: facts.maxTokens,
+      });
     },
     inputs: (batch, names) => inputs(batch, names, padId, hasTokenTypes),
     logits,
@@ -75,7 +79,10 @@ function inputData(name: string, packed: PackedBatch, hasTokenTypes: boolean): B
     case "token_type_ids":
       return hasTokenTypes ? packed.tokenTypeIds : new BigInt64Array(packed.inputIds.length);
     default:
-      throw new CoreError("model_unsupported", `the graph asks for the input "${name}", which a cross-encoder does not have`);
+      throw new CoreError(
+        "model_unsupported",
+        `the graph asks for the input "${name}", which a cross-encoder does not have`,
+      );
   }
 }
 
@@ -97,7 +104,9 @@ function logits(
 function requireOneLabel({ path, config }: ModelFolder): void {
   const labels = config.num_labels ?? Object.keys(config.id2label ?? { 0: "" }).length;
   if (labels === 1) return;
-  throw new CoreError("model_unsupported", `${path} has ${labels} labels; a reranker has 1`, { field: "model" });
+  throw new CoreError("model_unsupported", `${path} has ${labels} labels; a reranker has 1`, {
+    field: "model",
+  });
 }
 
 /**
@@ -127,6 +136,7 @@ function padTokenId({ config, tokenizerJson, tokenizerConfig }: ModelFolder): nu
 
 /** Sentence Transformers' rule: sigmoid for one label, unless the config names another function. */
 function activationOf(config: ModelConfig): Activation {
-  const named = config.sentence_transformers?.activation_fn ?? config.sbert_ce_default_activation_function;
+  const named =
+    config.sentence_transformers?.activation_fn ?? config.sbert_ce_default_activation_function;
   return named?.endsWith(".Identity") ? "identity" : "sigmoid";
 }

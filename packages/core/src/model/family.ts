@@ -33,7 +33,11 @@ export interface PointwiseModel {
   /** What the graph takes for this batch; `names` are the inputs that it declares. */
   inputs(batch: TokenBatch, names: readonly string[]): Record<string, Tensor>;
   /** One logit a row, in the batch's order. */
-  logits(outputs: Readonly<Record<string, Tensor>>, names: readonly string[], rows: number): Float32Array<ArrayBuffer>;
+  logits(
+    outputs: Readonly<Record<string, Tensor>>,
+    names: readonly string[],
+    rows: number,
+  ): Float32Array<ArrayBuffer>;
 }
 
 /** What is true of a model before it has scored anything. */

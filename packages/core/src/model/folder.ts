@@ -74,10 +74,18 @@ export async function openModelFolder(path: string, dtype?: string): Promise<Mod
       : {},
   ]);
   if (typeof tokenizerJson.model?.type !== "string") {
-    throw invalid(`${join(folder, "tokenizer.json")} has no model; is it a Hugging Face fast tokenizer?`);
+    throw invalid(
+      `${join(folder, "tokenizer.json")} has no model; is it a Hugging Face fast tokenizer?`,
+    );
   }
   const external = files.filter((file) => file.startsWith(`${weights.file}_data`));
-  const identity = ["config.json", "tokenizer.json", "tokenizer_config.json", weights.file, ...external];
+  const identity = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    weights.file,
+    ...external,
+  ];
   return {
     path: folder,
     config,
@@ -86,7 +94,10 @@ export async function openModelFolder(path: string, dtype?: string): Promise<Mod
     weights: join(folder, weights.file),
     weightsBytes: await totalBytes(folder, [weights.file, ...external]),
     dtype: weights.dtype,
-    revision: await digest(folder, identity.filter((file) => files.includes(file))),
+    revision: await digest(
+      folder,
+      identity.filter((file) => files.includes(file)),
+    ),
   };
 }
 
@@ -113,7 +124,8 @@ function findWeights(
       .filter((file) => files.includes(file))
       .map((file) => ({ file, dtype: name })),
   );
-  const found = dtype === undefined ? present[0] : present.find((weights) => weights.dtype === dtype);
+  const found =
+    dtype === undefined ? present[0] : present.find((weights) => weights.dtype === dtype);
   if (found !== undefined) return found;
   throw invalid(
     present.length === 0

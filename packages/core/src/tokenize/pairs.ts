@@ -73,7 +73,10 @@ export function encodePairs(
     try {
       if (!document.isWellFormed()) throw new CoreError("invalid_input", "has a lone surrogate");
       if (document === "") throw new CoreError("invalid_input", "must not be empty");
-      const { tokens, isTruncated } = encoder.add(documentIds(document, policy, room, model.tokenizer), policy);
+      const { tokens, isTruncated } = encoder.add(
+        documentIds(document, policy, room, model.tokenizer),
+        policy,
+      );
       return { firstPair, pairs: encoder.pairs - firstPair, tokens, isTruncated };
     } catch (error) {
       const failure = { ...toFailure(error, "invalid_input"), field: `documents[${index}]` };
@@ -89,9 +92,17 @@ interface DocumentIds {
   readonly isCut: boolean;
 }
 
-function queryIds(query: string, policy: LengthPolicy, room: number, tokenizer: TextTokenizer): readonly number[] {
+function queryIds(
+  query: string,
+  policy: LengthPolicy,
+  room: number,
+  tokenizer: TextTokenizer,
+): readonly number[] {
   const { ids } = tokenizer.encodeStart(query, room + 1);
-  if (ids.length === 0) throw new CoreError("invalid_input", "has no token that the model knows how to read", { field: "query" });
+  if (ids.length === 0)
+    throw new CoreError("invalid_input", "has no token that the model knows how to read", {
+      field: "query",
+    });
   if (policy.longDocuments === "split") {
     // A query takes at most half of a part: else every part would hold next to nothing.
     return ids.slice(0, Math.floor(room / 2));
@@ -148,7 +159,9 @@ class PairEncoder {
     }
     const before = this.#ids.length;
     const isTruncated =
-      policy.longDocuments === "split" ? this.#addParts(document) : this.#addWhole(document, policy);
+      policy.longDocuments === "split"
+        ? this.#addParts(document)
+        : this.#addWhole(document, policy);
     return { tokens: this.#ids.length - before, isTruncated };
   }
 
@@ -161,7 +174,12 @@ class PairEncoder {
   }
 
   #addWhole({ ids, isCut }: DocumentIds, policy: LengthPolicy): boolean {
-    const kept = truncatePair(this.#query.length, ids.length, this.#room, policy.truncation ?? "longest_first");
+    const kept = truncatePair(
+      this.#query.length,
+      ids.length,
+      this.#room,
+      policy.truncation ?? "longest_first",
+    );
     if (kept === undefined) throw new Error("bug: a query without room passed queryIds");
     const isTruncated = isCut || kept.document < ids.length;
     if (isTruncated && policy.longDocuments === "refuse") {

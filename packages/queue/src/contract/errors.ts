@@ -53,7 +53,9 @@ export class InvalidRequestError extends RankfleetError {
   /** A failure names its field beside the message, so a single issue's goes without it. */
   override toFailure(): Failure {
     const [only, ...others] = this.issues;
-    return only === undefined || others.length > 0 ? super.toFailure() : { code: this.code, ...only };
+    return only === undefined || others.length > 0
+      ? super.toFailure()
+      : { code: this.code, ...only };
   }
 }
 

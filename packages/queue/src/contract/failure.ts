@@ -2,7 +2,9 @@
  * Every way in which a job or a document can fail: what it means, whether trying again can help, and
  * the HTTP status that a gateway answers with. The one table; codes are stable.
  */
-export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: boolean; readonly httpStatus: number }>> = {
+export const FAILURES: Readonly<
+  Record<FailureCode, { readonly isRetryable: boolean; readonly httpStatus: number }>
+> = {
   /** The request breaks the contract; `issues` name each field. */
   invalid_request: { isRetryable: false, httpStatus: 400 },
   /** The document has no text that a model could read. */

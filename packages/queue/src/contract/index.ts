@@ -21,7 +21,13 @@ export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
 export { CLAIM_THRESHOLD_BYTES, encodeTexts } from "./payload.ts";
 export { isModelId, LANES, MAX_DOCUMENTS, parseRequest } from "./request.ts";
-export type { DocumentInput, Lane, ParsedRequest, RequestOptions, RerankRequest } from "./request.ts";
+export type {
+  DocumentInput,
+  Lane,
+  ParsedRequest,
+  RequestOptions,
+  RerankRequest,
+} from "./request.ts";
 export { formatResult, parseResult } from "./result.ts";
 export type { CompletedRecord, RecordTimings, ResultRecord } from "./result.ts";
 export { PROTOCOL_VERSION } from "./version.ts";

@@ -6,7 +6,10 @@ import { JobNotFoundError } from "./errors.ts";
  * The first part is the queue's own id: random, or made from the idempotency key, so that a repeat
  * meets the first job.
  */
-export function newJobId(idempotency?: { readonly key: string; readonly tenant?: string | undefined }): string {
+export function newJobId(idempotency?: {
+  readonly key: string;
+  readonly tenant?: string | undefined;
+}): string {
   if (idempotency === undefined) return randomUUID().replaceAll("-", "");
   const { tenant = "", key } = idempotency;
   // Not all digits, which BullMQ reserves for its own counter.
@@ -21,7 +24,10 @@ export function formatJobId(jobId: string, model: string): string {
 export function parseJobId(id: string): { jobId: string; model: string } {
   const match = /^([0-9a-z]+)@(.+)$/u.exec(id);
   if (match === null) {
-    throw new JobNotFoundError("job_not_found", `"${id}" is not a job id; they look like 3f2c…@model`);
+    throw new JobNotFoundError(
+      "job_not_found",
+      `"${id}" is not a job id; they look like 3f2c…@model`,
+    );
   }
   return { jobId: match[1]!, model: match[2]! };
 }

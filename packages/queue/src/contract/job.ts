@@ -66,7 +66,9 @@ const schema = z.object({
   deadline: z.number().optional(),
   replyTo: z.string(),
   digest: z.string().optional(),
-  metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
+  metadata: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
+    .optional(),
   trace: z.record(z.string(), z.string()).optional(),
 });
 
@@ -89,5 +91,7 @@ export function parseJob(data: unknown): JobEnvelope {
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const field = issue.path.join(".") || "job";
-  throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${issue.message}`, { field });
+  throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${issue.message}`, {
+    field,
+  });
 }

@@ -76,7 +76,12 @@ const schema = z.strictObject({
     .refine((query) => query.trim() !== "", "must not be empty")
     .refine(wellFormed, "has a lone surrogate; use query.toWellFormed()"),
   documents: z
-    .array(z.union([z.string(), z.looseObject({ id: z.string().max(512).optional(), text: z.string().optional() })]))
+    .array(
+      z.union([
+        z.string(),
+        z.looseObject({ id: z.string().max(512).optional(), text: z.string().optional() }),
+      ]),
+    )
     .min(1, "must have at least one document")
     .max(MAX_DOCUMENTS),
   model: modelId.optional(),
@@ -92,7 +97,10 @@ const schema = z.strictObject({
   tenant: z.string().min(1).max(128).optional(),
   deadline: z
     .union([z.date(), z.number()])
-    .refine((deadline) => Number.isFinite(Number(deadline)), "must be a Date or milliseconds since 1970")
+    .refine(
+      (deadline) => Number.isFinite(Number(deadline)),
+      "must be a Date or milliseconds since 1970",
+    )
     .optional(),
   metadata: z
     .record(z.string(), z.union([z.string().max(1024), z.number(), z.boolean(), z.null()]))
@@ -123,8 +131,16 @@ export function parseRequest(request: unknown): ParsedRequest {
   const unreadable = texts.map((text, index) => unreadableIssue(text, index));
   const isAnyReadable = unreadable.some((issue) => issue === undefined);
   if (!isAnyReadable) throw new InvalidRequestError(unreadable.flatMap((issue) => issue ?? []));
-  const ids = documents.map((document) => (typeof document === "string" ? null : (document.id ?? null)));
-  return { query, options, texts, characters, ids: ids.some((id) => id !== null) ? ids : undefined };
+  const ids = documents.map((document) =>
+    typeof document === "string" ? null : (document.id ?? null),
+  );
+  return {
+    query,
+    options,
+    texts,
+    characters,
+    ids: ids.some((id) => id !== null) ? ids : undefined,
+  };
 }
 
 /** A request whose documents have become texts. */
@@ -140,7 +156,9 @@ export interface ParsedRequest {
 
 /** A request without its texts. */
 export type RequestOptions = {
-  readonly [K in keyof Omit<RerankRequest, "query" | "documents" | "fields">]: RerankRequest[K] | undefined;
+  readonly [K in keyof Omit<RerankRequest, "query" | "documents" | "fields">]:
+    | RerankRequest[K]
+    | undefined;
 };
 
 type ReadableDocument = z.infer<typeof schema>["documents"][number];
@@ -154,14 +172,23 @@ function textOf(
   if (typeof document === "string") return document;
   const chosen = fields ?? ["text"];
   const values = chosen.map((field) => document[field]);
-  const odd = values.findIndex((value) => value !== undefined && value !== null && typeof value === "object");
+  const odd = values.findIndex(
+    (value) => value !== undefined && value !== null && typeof value === "object",
+  );
   if (odd >= 0) {
-    issues.push({ field: `documents[${index}].${chosen[odd]}`, message: "must be text, a number or a boolean" });
+    issues.push({
+      field: `documents[${index}].${chosen[odd]}`,
+      message: "must be text, a number or a boolean",
+    });
   }
   const present = values.filter((value) => value !== undefined && value !== null);
   if (present.length === 0) {
-    const message = fields === undefined ? "must have text" : `has none of the fields ${fields.join(", ")}`;
-    issues.push({ field: fields === undefined ? `documents[${index}].text` : `documents[${index}]`, message });
+    const message =
+      fields === undefined ? "must have text" : `has none of the fields ${fields.join(", ")}`;
+    issues.push({
+      field: fields === undefined ? `documents[${index}].text` : `documents[${index}]`,
+      message,
+    });
   }
   return present.map(String).join("\n");
 }
@@ -169,7 +196,8 @@ function textOf(
 function unreadableIssue(text: string, index: number): RequestIssue | undefined {
   const field = `documents[${index}]`;
   if (text.trim() === "") return { field, message: "must not be empty" };
-  if (!text.isWellFormed()) return { field, message: "has a lone surrogate; use text.toWellFormed()" };
+  if (!text.isWellFormed())
+    return { field, message: "has a lone surrogate; use text.toWellFormed()" };
   return undefined;
 }
 
@@ -184,7 +212,7 @@ function toIssues(issue: z.core.$ZodIssue): RequestIssue[] {
   if (issue.code === "invalid_union" && issue.errors.length > 0) {
     const deepest = issue.errors.flat().find((nested) => nested.path.length > 0);
     if (deepest !== undefined) {
-      return toIssues({ ...deepest, path: [...issue.path, ...deepest.path] } as z.core.$ZodIssue);
+      return toIssues({ ...deepest, path: [...issue.path, ...deepest.path] });
     }
     return [{ field: fieldPath(issue.path), message: "must be a string or an object with text" }];
   }

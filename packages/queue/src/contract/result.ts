@@ -88,7 +88,9 @@ const schema = z.discriminatedUnion("state", [
       scoreMs: z.number(),
       totalMs: z.number(),
     }),
-    metadata: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
+    metadata: z
+      .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
+      .optional(),
     digest,
   }),
   z.object({ v, state: z.literal("failed"), failure, digest }),
@@ -110,5 +112,8 @@ export function parseResult(json: string): ResultRecord {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new RankfleetError("payload_corrupt", `not a result record: ${issue.path.join(".")}: ${issue.message}`);
+  throw new RankfleetError(
+    "payload_corrupt",
+    `not a result record: ${issue.path.join(".")}: ${issue.message}`,
+  );
 }
