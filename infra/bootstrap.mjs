@@ -14,6 +14,7 @@ const stamp = join(root, "node_modules", ".rankfleet-installed");
 
 const commands = {
   demo: (args) => [[process.execPath, ["apps/cli/bin/rankfleet.mjs", "demo", ...args]]],
+  bench: (args) => [[process.execPath, ["bench/dist/main.js", ...args]]],
   test: (args) => [[join(bin, "vitest"), ["run", ...args]]],
   check: () => [
     [join(bin, "oxfmt"), ["--check", "."]],
@@ -54,7 +55,7 @@ async function findPnpm() {
   say(`fetching pnpm ${version} (first run only)`);
   await must("npm", [
     "install",
-    "--silent",
+    "--loglevel=error",
     "--no-audit",
     "--no-fund",
     "--prefix",

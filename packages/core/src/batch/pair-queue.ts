@@ -61,9 +61,9 @@ export class PairQueue<P extends WaitingPair> {
    * Removes and returns the next batch, shortest pair first; empty if nothing waits.
    *
    * @param paddedTokens Most tokens, padding included. A longer single pair still goes, alone.
-   * @param maxPadding Largest share of a batch that may be padding, 0 … 1. Default 0.1.
+   * @param maxPadding Largest share of a batch that may be padding, 0 … 1. Default 0.05.
    */
-  take(paddedTokens: number, maxPadding = 0.1): P[] {
+  take(paddedTokens: number, maxPadding = 0.05): P[] {
     this.#dropAbandoned();
     const anchor = this.#mostUrgentLength();
     if (anchor === undefined) return [];
