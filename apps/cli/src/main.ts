@@ -7,6 +7,7 @@ const program = new Command("rankfleet")
     "A durable, queue-driven rerank fleet: jobs in Redis, workers on CPU or GPU, scores back.",
   )
   .version("0.1.0")
+  .enablePositionalOptions()
   .showHelpAfterError("(--help shows what there is)")
   .exitOverride();
 for (const add of commands) add(program);

@@ -2,7 +2,7 @@ import { connect, JobProducer, ModelRegistry, RedisClock } from "@rankfleet/queu
 import { keysFor } from "@rankfleet/queue/contract";
 import type { Command } from "commander";
 import { table } from "../print.ts";
-import { prefixOption, redisOption } from "../redis-option.ts";
+import { prefixOption, redisOption } from "../options.ts";
 
 export function addQueue(program: Command): void {
   const queue = program.command("queue").description("Look at the queues.");

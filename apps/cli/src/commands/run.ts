@@ -1,11 +1,11 @@
 import { RerankClient } from "@rankfleet/sdk";
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { BulkFiles } from "../bulk-files.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { count } from "../print.ts";
 import { startProgress } from "../progress.ts";
-import { prefixOption, redisOption } from "../redis-option.ts";
+import { positive, prefixOption, redisOption } from "../options.ts";
 
 export function addRun(program: Command): void {
   program
@@ -118,9 +118,4 @@ async function stream(
     `${count(done.lines)} requests, ${count(done.pairs)} pairs in ${seconds.toFixed(1)} s (${count(done.pairs / seconds)} pairs/s)${failed}\n`,
   );
   if (done.failed > 0) process.exitCode = 3;
-}
-
-function positive(text: string): number {
-  if (/^[1-9]\d*$/u.test(text)) return Number(text);
-  throw new InvalidArgumentError("must be a whole number of at least 1.");
 }

@@ -1,4 +1,4 @@
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 
 /** `--redis`, as every command that talks to a running fleet has it. */
 export function redisOption(): Option {
@@ -11,4 +11,9 @@ export function prefixOption(): Option {
   return new Option("--prefix <text>", "what all keys in Redis begin with")
     .env("RANKFLEET_PREFIX")
     .default("rankfleet");
+}
+
+export function positive(text: string): number {
+  if (/^[1-9]\d*$/u.test(text)) return Number(text);
+  throw new InvalidArgumentError("must be a whole number of at least 1.");
 }

@@ -1,0 +1,51 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+import type { Command } from "commander";
+import { startFleet } from "../fleet.ts";
+import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { positive } from "../options.ts";
+
+export function addDev(program: Command): void {
+  program
+    .command("dev")
+    .description("A Redis and workers on this machine, for as long as a command runs or until Ctrl-C.")
+    .argument("[command...]", "a program that finds the fleet in REDIS_URL")
+    .option("--workers <number>", "worker processes", positive, 1)
+    .option("--model <name=folder...>", "models to serve (default: box)")
+    .passThroughOptions()
+    .addHelpText(
+      "after",
+      `
+Examples:
+  rankfleet dev node example.mjs     run a program against a fleet of its own
+  rankfleet dev --workers 2          keep a fleet until Ctrl-C; its REDIS_URL is printed`,
+    )
+    .action(dev);
+}
+
+async function dev(command: string[], flags: { workers: number; model?: string[] }): Promise<void> {
+  const signal = interruptSignal();
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const fleet = await startFleet({ workers: flags.workers, models: flags.model, signal, say });
+  try {
+    if (command.length > 0) {
+      await runCommand(command, fleet.redis);
+    } else {
+      process.stdout.write(`export REDIS_URL=${fleet.redis}\n`);
+      say(`${fleet.workers} worker${fleet.workers === 1 ? "" : "s"} ready; Ctrl-C ends them and Redis`);
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    }
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+  } finally {
+    await fleet.stop();
+  }
+}
+
+/** Ctrl-C reaches the program from the terminal; its exit code becomes ours. */
+async function runCommand([program = "", ...args]: readonly string[], redis: string): Promise<void> {
+  const child = spawn(program, args, { stdio: "inherit", env: { ...process.env, REDIS_URL: redis } });
+  const [code, ended] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+  process.exitCode = code ?? 128 + constants.signals[ended!];
+}
