@@ -13,7 +13,11 @@ export class BareLoop {
     this.#threads = threads;
   }
 
-  static async start(folder: string, requests: readonly Request[], threads: number): Promise<BareLoop> {
+  static async start(
+    folder: string,
+    requests: readonly Request[],
+    threads: number,
+  ): Promise<BareLoop> {
     const workers = Array.from({ length: threads }, (_, part) => {
       const share = requests.filter((_request, index) => index % threads === part);
       return new Worker(new URL(import.meta.url), { workerData: { folder, requests: share } });
@@ -32,7 +36,9 @@ export class BareLoop {
   }
 
   async stop(): Promise<void> {
-    const exited = this.#threads.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
+    const exited = this.#threads.map(
+      (worker) => new Promise((resolve) => worker.once("exit", resolve)),
+    );
     for (const worker of this.#threads) worker.postMessage("stop");
     await Promise.all(exited);
   }
@@ -52,7 +58,9 @@ async function serve(folder: string, requests: readonly Request[]): Promise<void
   const opened = await openModelFolder(folder);
   const model = openModel(opened);
   const session = await openBackend(opened.weights, { device: "cpu", intraOpThreads: 1 });
-  const batches = sortedBatches(requests.map((request) => model.encode(request.query, request.documents, {}).pairs));
+  const batches = sortedBatches(
+    requests.map((request) => model.encode(request.query, request.documents, {}).pairs),
+  );
   parentPort!.on("message", async (message: "run" | "stop") => {
     if (message === "stop") {
       await session.close();
@@ -67,7 +75,10 @@ async function serve(folder: string, requests: readonly Request[]): Promise<void
 
 function sortedBatches(encoded: readonly EncodedPairs[]): EncodedPairs[] {
   const rows = encoded.flatMap(({ ids, offsets, secondStarts }) =>
-    Array.from(secondStarts, (second, row) => ({ ids: ids.subarray(offsets[row], offsets[row + 1]), second })),
+    Array.from(secondStarts, (second, row) => ({
+      ids: ids.subarray(offsets[row], offsets[row + 1]),
+      second,
+    })),
   );
   rows.sort((a, b) => a.ids.length - b.ids.length);
   const batches: (typeof rows)[] = [];

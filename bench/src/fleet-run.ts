@@ -28,9 +28,14 @@ export class FleetRun {
       LOG_LEVEL: "warn",
     };
     const started = Array.from({ length: workers }, () =>
-      spawn(process.execPath, [entry.pathname], { env, stdio: ["ignore", "inherit", "inherit", "ipc"] }),
+      spawn(process.execPath, [entry.pathname], {
+        env,
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+      }),
     );
-    await Promise.all(started.map((child) => new Promise((resolve) => child.once("message", resolve))));
+    await Promise.all(
+      started.map((child) => new Promise((resolve) => child.once("message", resolve))),
+    );
     return new FleetRun(redis, started);
   }
 
@@ -45,7 +50,9 @@ export class FleetRun {
 
   async stop(): Promise<void> {
     await this.#client.close();
-    const exited = this.#workers.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
+    const exited = this.#workers.map(
+      (worker) => new Promise((resolve) => worker.once("exit", resolve)),
+    );
     for (const worker of this.#workers) worker.kill("SIGTERM");
     await Promise.all(exited);
     await this.#redis.stop();

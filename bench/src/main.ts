@@ -23,7 +23,8 @@ for (let round = 0; round < ROUNDS; round++) {
 await fleet.stop();
 await bare.stop();
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[values.length >> 1]!;
 const report = {
   endToEndOverLimit: median(rounds.map((round) => round.fleet / round.bare)),
   pairsPerSecond: {

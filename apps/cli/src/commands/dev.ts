@@ -9,7 +9,9 @@ import { positive } from "../options.ts";
 export function addDev(program: Command): void {
   program
     .command("dev")
-    .description("A Redis and workers on this machine, for as long as a command runs or until Ctrl-C.")
+    .description(
+      "A Redis and workers on this machine, for as long as a command runs or until Ctrl-C.",
+    )
     .argument("[command...]", "a program that finds the fleet in REDIS_URL")
     .option("--workers <number>", "worker processes", positive, 1)
     .option("--model <name=folder...>", "models to serve (default: box)")
@@ -33,7 +35,9 @@ async function dev(command: string[], flags: { workers: number; model?: string[]
       await runCommand(command, fleet.redis);
     } else {
       process.stdout.write(`export REDIS_URL=${fleet.redis}\n`);
-      say(`${fleet.workers} worker${fleet.workers === 1 ? "" : "s"} ready; Ctrl-C ends them and Redis`);
+      say(
+        `${fleet.workers} worker${fleet.workers === 1 ? "" : "s"} ready; Ctrl-C ends them and Redis`,
+      );
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     }
   } catch (error) {
@@ -44,8 +48,14 @@ async function dev(command: string[], flags: { workers: number; model?: string[]
 }
 
 /** Ctrl-C reaches the program from the terminal; its exit code becomes ours. */
-async function runCommand([program = "", ...args]: readonly string[], redis: string): Promise<void> {
-  const child = spawn(program, args, { stdio: "inherit", env: { ...process.env, REDIS_URL: redis } });
+async function runCommand(
+  [program = "", ...args]: readonly string[],
+  redis: string,
+): Promise<void> {
+  const child = spawn(program, args, {
+    stdio: "inherit",
+    env: { ...process.env, REDIS_URL: redis },
+  });
   const [code, ended] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
   process.exitCode = code ?? 128 + constants.signals[ended!];
 }
