@@ -6,6 +6,7 @@ import {
   encodeTexts,
   InvalidRequestError,
   LANES,
+  parseResult,
   type JobEnvelope,
   type Keys,
 } from "./contract/index.ts";
@@ -108,19 +109,13 @@ export class JobProducer {
   }
 
   /** Whether the id's job or result is already there, for this very request. */
-  async #isRepeat(
-    jobId: string,
-    { model, digest }: Omit<JobEnvelope, "payload">,
-  ): Promise<boolean> {
-    const keys = this.#keys.model(model);
-    const [result, job] = await Promise.all([
-      this.#redis.get(keys.result(jobId)),
-      this.#queue(model).getJob(jobId),
-    ]);
-    const known =
-      result === null
-        ? (job?.data as { digest?: string } | undefined)
-        : (JSON.parse(result) as { digest?: string });
+  async #isRepeat(jobId: string, { model, digest }: Omit<JobEnvelope, "payload">): Promise<boolean> {
+    const key = this.#keys.model(model).result(jobId);
+    const [json, job] = await Promise.all([this.#redis.get(key), this.#queue(model).getJob(jobId)]);
+    const record = json === null ? undefined : parseResult(json);
+    // A cancelled request may be made again.
+    if (record?.state === "cancelled") await this.#redis.del(key);
+    const known = (job?.data as { digest?: string } | undefined) ?? (record?.state === "cancelled" ? undefined : record);
     if (known === undefined) return false;
     if (known.digest === digest) return true;
     throw new InvalidRequestError(
