@@ -12,15 +12,16 @@ import torch
 
 from batches import to_rows
 from model import Box
+from stems import stem_classes
 from vocabulary import write_tokenizer
 
 # Nothing in the graph limits the length; beyond this it has not been trained nor tried.
-MAX_LENGTH = 512
+MAX_LENGTH = 1024
 
 
 def load(checkpoint: str) -> tuple[Box, list[str]]:
     saved = torch.load(checkpoint)
-    model = Box(len(saved["vocabulary"]), saved["dimensions"])
+    model = Box(stem_classes(saved["vocabulary"]), saved["dimensions"])
     model.load_state_dict(saved["state"])
     model.embedding.half()  # Half the file; the scores move by about a thousandth.
     return model.eval(), saved["vocabulary"]

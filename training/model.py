@@ -1,11 +1,14 @@
-"""The scorer: kernel pooling over soft matches of query and document tokens.
+"""The scorer: kernel pooling over exact and soft matches of query and document tokens.
 
 With an hour of two CPU cores and no pretrained weights, a plain transformer does not learn to find
 matches. So matching is built in (K-NRM, Xiong et al. 2017; Conv-KNRM, Dai et al. 2018; TK, Hofstätter
-et al. 2020): each query token is compared with each document token, by the embeddings and by vectors
-that two small convolutions have put in context; kernels count how many document tokens match how well;
-logarithms saturate the counts as BM25 does; a learnt weight per token, first its IDF, says how much it
-matters. The inputs are an ordinary cross-encoder's.
+et al. 2020): each query token is compared with each document token, by identity, by stem, by the
+embeddings, and by vectors that two small convolutions have put in context; kernels count how many
+document tokens match how well; a learnt weight per token, first its IDF, says how much it matters.
+
+Before training the logit is BM25's sum over stems (Robertson & Zaragoza 2009), as a share of what the
+query could get at most. Training adds to it what else it finds to hold in many domains. The inputs are
+an ordinary cross-encoder's.
 """
 
 import torch
@@ -18,20 +21,30 @@ from vocabulary import SPECIAL
 MAX_QUERY = 64
 KERNEL_MEANS = (0.95, 0.8, 0.65, 0.5, 0.35, 0.2)
 KERNEL_WIDTH = 0.1
-FEATURES = 2 * (len(KERNEL_MEANS) + 1) + 4
+# Tokens at a document's start, where its title and its topic are.
+HEAD = 24
+# How far apart two neighbours of the query may be in the document to count as near.
+NEAR = 7
+FEATURES = 2 * (len(KERNEL_MEANS) + 1) + 9
+POOLED = 6
 
 
 class Box(nn.Module):
-    def __init__(self, vocabulary: int, dimensions: int = 96, hidden: int = 32):
+    def __init__(self, stems: list[int], dimensions: int = 96, hidden: int = 32):
         super().__init__()
+        vocabulary = len(stems)
+        self.register_buffer("stems", torch.tensor(stems, dtype=torch.int32))
         self.embedding = nn.Embedding(vocabulary, dimensions, padding_idx=0)
         self.weight = nn.Embedding(vocabulary, 1)
         self.convolutions = nn.ModuleList(nn.Conv1d(dimensions, dimensions, 3, padding=1) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(dimensions) for _ in range(2))
         self.token = nn.Sequential(nn.Linear(FEATURES, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, hidden))
-        # Coverage of the query by exact matches is right from the first step on.
-        self.coverage = nn.Parameter(torch.tensor(6.0))
-        self.score = nn.Sequential(nn.Linear(2 * hidden + 4, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(2 * hidden + POOLED, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, 1))
+        self.coverage = nn.Parameter(torch.tensor(10.0))
+        # BM25's k1, b and mean length (in tokens, as a logarithm).
+        self.saturation = nn.Parameter(torch.tensor([0.9, 0.4, 4.8]))
+        with torch.no_grad():
+            self.score[-1].weight.mul_(0.1)
         self.register_buffer("means", torch.tensor(KERNEL_MEANS))
 
     def forward(self, input_ids, attention_mask, token_type_ids):
@@ -43,30 +56,65 @@ class Box(nn.Module):
         # float() because the shipped file keeps the vectors in half precision; all arithmetic is float32.
         raw = self.embedding(input_ids).float() * real.unsqueeze(-1)
         context = self._in_context(raw, real)
-        same = (input_ids[:, :MAX_QUERY].unsqueeze(2) == input_ids.unsqueeze(1)).to(torch.float32)
-        same = same * document.unsqueeze(1)
-        lengths = torch.log1p(document.sum(1, keepdim=True))
+        lengths = document.sum(1, keepdim=True)
+        log_lengths = 0.2 * torch.log1p(lengths)
+        strength = F.softplus(self.weight(input_ids[:, :MAX_QUERY]))
+        exact = self._same(input_ids, document).amax(2, keepdim=True)
+        same = self._same(self.stems[input_ids], document)
+        counts = same.sum(2, keepdim=True)
+        saturated = self._saturated(counts, lengths)
+        early = (same * (torch.cumsum(document, 1) <= HEAD).to(torch.float32).unsqueeze(1)).amax(2, keepdim=True)
         features = torch.cat(
             [
                 self._match(raw, document),
                 self._match(context, document),
-                torch.log1p(same.sum(2, keepdim=True)),
+                exact,
                 same.amax(2, keepdim=True),
-                (0.2 * lengths).unsqueeze(1).expand(-1, query.shape[1], -1),
-                F.softplus(self.weight(input_ids[:, :MAX_QUERY])) * 0.2,
+                torch.log1p(counts),
+                saturated,
+                early,
+                *self._neighbours(same),
+                log_lengths.unsqueeze(1).expand(-1, query.shape[1], -1),
+                0.2 * strength,
             ],
             dim=2,
         )
-        weights = F.softplus(self.weight(input_ids[:, :MAX_QUERY])) * query.unsqueeze(-1)
+        weights = strength * query.unsqueeze(-1)
         total = weights.sum(1) + 1e-6
         tokens = torch.relu(self.token(features))
         summed = (tokens * weights).sum(1)
-        exact = (same.amax(2, keepdim=True) * weights).sum(1) / total
+        share = lambda feature: (feature * weights).sum(1) / total
+        bm25 = share(saturated)
         pooled = torch.cat(
-            [summed / total, 0.1 * summed, exact, 0.2 * lengths, 0.1 * total, 0.2 * torch.log1p(query.sum(1, keepdim=True))],
+            [
+                summed / total,
+                0.1 * summed,
+                share(exact),
+                bm25,
+                share(early),
+                log_lengths,
+                0.1 * total,
+                0.2 * torch.log1p(query.sum(1, keepdim=True)),
+            ],
             dim=1,
         )
-        return self.score(pooled) + self.coverage * (exact - 0.5)
+        return self.score(pooled) + self.coverage * (bm25 - 0.5)
+
+    def _same(self, ids, document):
+        """[rows, query, length]: 1 where a document token is the query token."""
+        return (ids[:, :MAX_QUERY].unsqueeze(2) == ids.unsqueeze(1)).to(torch.float32) * document.unsqueeze(1)
+
+    def _saturated(self, counts, lengths):
+        k1, b, mean = self.saturation[0], self.saturation[1], torch.exp(self.saturation[2])
+        norm = k1 * (1 - b + b * lengths / mean)
+        return counts / (counts + norm.unsqueeze(1).clamp(min=0.05))
+
+    def _neighbours(self, same):
+        """Per query token: does it stand before the next one of the query in the document, is it near it."""
+        first, second = same[:, :-1], same[:, 1:]
+        phrase = (first[:, :, :-1] * second[:, :, 1:]).amax(2, keepdim=True)
+        near = (first * F.max_pool1d(second, NEAR, stride=1, padding=NEAR // 2)).amax(2, keepdim=True)
+        return [F.pad(feature, (0, 0, 0, 1)) for feature in (phrase, near)]
 
     def _in_context(self, raw, real):
         """Each token with two neighbours on either side; padding stays zero, so it cannot leak in."""

@@ -19,6 +19,7 @@ from corpus import inverse_cloze, read_training, read_validation
 from embeddings import ppmi_svd
 from model import Box
 from negatives import make_groups
+from stems import stem_classes
 from validation import prepare, reciprocal_ranks
 from vocabulary import Tokenizer, learn
 
@@ -27,6 +28,7 @@ GROUPS_PER_STEP = 24
 DIMENSIONS = 96
 VOCABULARY = 28_000
 EMA = 0.999
+CROPPED = 0.35
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
 
     queries, passages, groups = gather(sources, tokenizer)
     say(f"{len(groups)} groups over {len(passages)} passages")
-    model = Box(len(vocabulary), DIMENSIONS)
+    model = Box(stem_classes(vocabulary), DIMENSIONS)
     initialize(model, passages)
     say("token vectors and weights from the text")
     checks = {name: prepare(pairs, tokenizer) for name, pairs in read_validation().items()}
@@ -75,14 +77,15 @@ def gather(sources, tokenizer):
         source_queries, source_passages, source_groups = make_groups(pairs, extra, SEED + number)
         groups.append(source_groups + len(passages))
         queries += [np.array(tokenizer.encode(query)[:64], np.int32) for query in source_queries]
-        passages += [np.array(tokenizer.encode(passage[:2500])[:400], np.int32) for passage in source_passages]
+        passages += [np.array(tokenizer.encode(passage[:3500])[:600], np.int32) for passage in source_passages]
     return queries, passages, np.concatenate(groups)
 
 
 def initialize(model: Box, passages: list[np.ndarray]) -> None:
-    """Vectors by PPMI; weights such that softplus(weight) is the token's IDF."""
+    """Vectors by PPMI; weights such that softplus(weight) is the IDF of the token's stem."""
     size = model.embedding.num_embeddings
-    df = np.bincount(np.concatenate([np.unique(passage) for passage in passages]), minlength=size)
+    stems = model.stems.numpy()
+    df = np.bincount(np.concatenate([np.unique(stems[passage]) for passage in passages]), minlength=size)[stems]
     idf = torch.from_numpy(np.log(1 + (len(passages) - df + 0.5) / (df + 0.5))).float().clamp(0.05, 9)
     with torch.no_grad():
         model.embedding.weight.copy_(ppmi_svd(passages, size, model.embedding.embedding_dim, SEED))
@@ -90,12 +93,19 @@ def initialize(model: Box, passages: list[np.ndarray]) -> None:
         model.weight.weight.copy_(torch.log(torch.expm1(idf)).unsqueeze(1))
 
 
+def cropped(passage: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Now and then only its beginning: how long the passages of a domain are must not tell right from wrong."""
+    if rng.random() >= CROPPED:
+        return passage
+    return passage[: max(24, int(len(passage) * rng.uniform(0.25, 1)))]
+
+
 def fit(model, queries, passages, groups, seconds, check, keep):
     """Listwise softmax plus a little cross-entropy, which anchors the sigmoid at one half."""
     rng = np.random.default_rng(SEED)
     # What PPMI and IDF say of a token holds in every domain; training may bend it, but slowly, or the
     # model forgets it for the domains at hand.
-    slow = [model.embedding.weight, model.weight.weight]
+    slow = [model.embedding.weight, model.weight.weight, model.saturation]
     fast = [p for p in model.parameters() if all(p is not q for q in slow)]
     optimizer = torch.optim.AdamW([{"params": slow, "lr": 2e-4, "weight_decay": 0.0}, {"params": fast, "lr": 2e-3, "weight_decay": 0.02}])
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -119,10 +129,10 @@ def fit(model, queries, passages, groups, seconds, check, keep):
         for group, base in zip(optimizer.param_groups, rates):
             group["lr"] = base * rate
         # Lengths vary from step to step: the model must not take the length of a batch for granted.
-        max_tokens = int(rng.choice([64, 96, 128, 192, 256], p=[0.25, 0.3, 0.25, 0.12, 0.08]))
-        size = max(6, GROUPS_PER_STEP * 96 // max(96, max_tokens))
+        max_tokens = int(rng.choice([64, 96, 128, 192, 256, 512], p=[0.2, 0.3, 0.24, 0.14, 0.09, 0.03]))
+        size = max(4, GROUPS_PER_STEP * 96 // max(96, max_tokens))
         chosen = rng.integers(0, len(groups), size)
-        pairs = [(queries[i], passages[j]) for i in chosen for j in groups[i]]
+        pairs = [(queries[i], cropped(passages[j], rng)) for i in chosen for j in groups[i]]
         logits = model(*to_rows(pairs, max_tokens)).view(size, -1)
         target = torch.zeros_like(logits)
         target[:, 0] = 1

@@ -12,7 +12,10 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.stop());
 
-const good: RerankRequest = { query: "how to boil an egg", documents: ["Boil the egg for six minutes.", "Eggs are laid by hens."] };
+const good: RerankRequest = {
+  query: "how to boil an egg",
+  documents: ["Boil the egg for six minutes.", "Eggs are laid by hens."],
+};
 
 /** Requests as untyped callers send them. */
 const refused: { name: string; request: unknown; code?: string; field: string }[] = [
@@ -27,38 +30,102 @@ const refused: { name: string; request: unknown; code?: string; field: string }[
   { name: "no documents", request: { query: "q" }, field: "documents" },
   { name: "an empty list", request: { query: "q", documents: [] }, field: "documents" },
   { name: "a text for a list", request: { query: "q", documents: "abc" }, field: "documents" },
-  { name: "a number among documents", request: { query: "q", documents: ["a", 3] }, field: "documents[1]" },
-  { name: "null among documents", request: { query: "q", documents: [null] }, field: "documents[0]" },
-  { name: "an object without text", request: { query: "q", documents: ["a", { id: "x" }] }, field: "documents[1].text" },
-  { name: "a text that is a number", request: { query: "q", documents: [{ text: 5 }] }, field: "documents[0].text" },
-  { name: "an id that is a number", request: { query: "q", documents: [{ id: 5, text: "a" }] }, field: "documents[0].id" },
-  { name: "only an empty document", request: { query: "q", documents: [""] }, field: "documents[0]" },
-  { name: "only lone surrogates", request: { query: "q", documents: ["\uD800"] }, field: "documents[0]" },
+  {
+    name: "a number among documents",
+    request: { query: "q", documents: ["a", 3] },
+    field: "documents[1]",
+  },
+  {
+    name: "null among documents",
+    request: { query: "q", documents: [null] },
+    field: "documents[0]",
+  },
+  {
+    name: "an object without text",
+    request: { query: "q", documents: ["a", { id: "x" }] },
+    field: "documents[1].text",
+  },
+  {
+    name: "a text that is a number",
+    request: { query: "q", documents: [{ text: 5 }] },
+    field: "documents[0].text",
+  },
+  {
+    name: "an id that is a number",
+    request: { query: "q", documents: [{ id: 5, text: "a" }] },
+    field: "documents[0].id",
+  },
+  {
+    name: "only an empty document",
+    request: { query: "q", documents: [""] },
+    field: "documents[0]",
+  },
+  {
+    name: "only lone surrogates",
+    request: { query: "q", documents: ["\uD800"] },
+    field: "documents[0]",
+  },
   { name: "an unknown field", request: { ...good, topK: 3 }, field: "topK" },
   { name: "topN of 0", request: { ...good, topN: 0 }, field: "topN" },
   { name: "topN of one half", request: { ...good, topN: 0.5 }, field: "topN" },
   { name: "an unknown lane", request: { ...good, priority: "urgent" }, field: "priority" },
-  { name: "an unknown way with long documents", request: { ...good, longDocuments: "chunk" }, field: "longDocuments" },
+  {
+    name: "an unknown way with long documents",
+    request: { ...good, longDocuments: "chunk" },
+    field: "longDocuments",
+  },
   { name: "an unknown truncation", request: { ...good, truncation: "left" }, field: "truncation" },
-  { name: "a deadline that is a word", request: { ...good, deadline: "tomorrow" }, field: "deadline" },
-  { name: "a deadline that is no date", request: { ...good, deadline: new Date("x") }, field: "deadline" },
-  { name: "metadata with an object in it", request: { ...good, metadata: { a: {} } }, field: "metadata.a" },
+  {
+    name: "a deadline that is a word",
+    request: { ...good, deadline: "tomorrow" },
+    field: "deadline",
+  },
+  {
+    name: "a deadline that is no date",
+    request: { ...good, deadline: new Date("x") },
+    field: "deadline",
+  },
+  {
+    name: "metadata with an object in it",
+    request: { ...good, metadata: { a: {} } },
+    field: "metadata.a",
+  },
   { name: "a model that is no name", request: { ...good, model: "a b" }, field: "model" },
-  { name: "an unknown model", request: { ...good, model: "nope" }, code: "model_not_served", field: "model" },
-  { name: "too long a query for only_second", request: { ...good, query: "egg ".repeat(600), truncation: "only_second" }, code: "query_too_long", field: "query" },
+  {
+    name: "an unknown model",
+    request: { ...good, model: "nope" },
+    code: "model_not_served",
+    field: "model",
+  },
+  {
+    name: "too long a query for only_second",
+    request: { ...good, query: "egg ".repeat(600), truncation: "only_second" },
+    code: "query_too_long",
+    field: "query",
+  },
 ];
 
-test.each(refused)("$name is refused, naming $field", async ({ request, code = "invalid_request", field }) => {
-  const client = fleet.client({ modelWaitMs: 0 });
-  const [bad, fine] = await Promise.allSettled([client.rerank(request as RerankRequest), client.rerank(good)]);
-  expect(fine.status).toBe("fulfilled");
-  if (bad.status === "fulfilled") throw new Error("was accepted");
-  expect(RankfleetError.isInstance(bad.reason)).toBe(true);
-  expect(bad.reason).toMatchObject({ code, field, message: expect.stringContaining(field) as string });
-});
+test.each(refused)(
+  "$name is refused, naming $field",
+  async ({ request, code = "invalid_request", field }) => {
+    const client = fleet.client({ modelWaitMs: 0 });
+    const [bad, fine] = await Promise.allSettled([
+      client.rerank(request as RerankRequest),
+      client.rerank(good),
+    ]);
+    expect(fine.status).toBe("fulfilled");
+    if (bad.status === "fulfilled") throw new Error("was accepted");
+    expect(RankfleetError.isInstance(bad.reason)).toBe(true);
+    expect(bad.reason).toMatchObject({
+      code,
+      field,
+      message: expect.stringContaining(field) as string,
+    });
+  },
+);
 
 test("all that is wrong with a request is told at once", async () => {
-  const bad = fleet.client().rerank({ query: "", documents: [], topN: -1 } as RerankRequest);
+  const bad = fleet.client().rerank({ query: "", documents: [], topN: -1 });
   const error = (await bad.catch((reason: unknown) => reason)) as { issues: { field: string }[] };
   expect(error.issues.map(({ field }) => field)).toEqual(["query", "documents", "topN"]);
 });
@@ -67,7 +134,14 @@ test("a megabyte, NUL and odd characters are scored; only what has no text fails
   const documents = ["egg ".repeat(262_144), "boil\0the\0egg", "🥚 卵 яйцо", "", "x\uDFFF", "  "];
   const { results } = await fleet.client().rerank({ query: "egg", documents });
   const byIndex = results.toSorted((a, b) => a.index - b.index);
-  expect(byIndex.map(({ error }) => error?.code)).toEqual([undefined, undefined, undefined, "invalid_document", "invalid_document", "invalid_document"]);
+  expect(byIndex.map(({ error }) => error?.code)).toEqual([
+    undefined,
+    undefined,
+    undefined,
+    "invalid_document",
+    "invalid_document",
+    "invalid_document",
+  ]);
   expect(byIndex[0]).toMatchObject({ truncated: true, tokens: 512 });
 });
 
@@ -96,12 +170,25 @@ test("a stranger's garbage in the queue ends in the dead letters with its reason
     lane: { data: { ...envelope, lane: "fast" }, code: "invalid_request" },
     model: { data: { ...envelope, model: "other" }, code: "invalid_request" },
     payload: { data: { ...envelope, payload: { json: "{broken" } }, code: "payload_corrupt" },
-    shape: { data: { ...envelope, payload: { json: '{"query":"q","documents":[1]}' } }, code: "invalid_request" },
-    missing: { data: { ...envelope, payload: { claim: keys.payload("missing") } }, code: "payload_missing" },
-    torn: { data: { ...envelope, payload: { claim: keys.payload("torn") } }, code: "payload_corrupt" },
-    other: { data: { ...envelope, payload: { claim: keys.payload("other") } }, code: "invalid_request" },
+    shape: {
+      data: { ...envelope, payload: { json: '{"query":"q","documents":[1]}' } },
+      code: "invalid_request",
+    },
+    missing: {
+      data: { ...envelope, payload: { claim: keys.payload("missing") } },
+      code: "payload_missing",
+    },
+    torn: {
+      data: { ...envelope, payload: { claim: keys.payload("torn") } },
+      code: "payload_corrupt",
+    },
+    other: {
+      data: { ...envelope, payload: { claim: keys.payload("other") } },
+      code: "invalid_request",
+    },
   };
-  for (const [jobId, { data }] of Object.entries(garbage)) await queue.add("x", data, { jobId, attempts: 3 });
+  for (const [jobId, { data }] of Object.entries(garbage))
+    await queue.add("x", data, { jobId, attempts: 3 });
   const client = fleet.client();
   expect((await client.rerank(good)).results).toHaveLength(2);
   for (const [jobId, { code }] of Object.entries(garbage)) {

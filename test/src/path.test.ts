@@ -1,7 +1,14 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { formatJobId, newJobId } from "@rankfleet/queue/contract";
-import { ClientClosedError, DeadlineExceededError, InvalidRequestError, JobCancelledError, JobNotFoundError, type RankedDocument } from "@rankfleet/sdk";
+import {
+  ClientClosedError,
+  DeadlineExceededError,
+  InvalidRequestError,
+  JobCancelledError,
+  JobNotFoundError,
+  type RankedDocument,
+} from "@rankfleet/sdk";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { passages, requests } from "./support/texts.ts";
@@ -17,16 +24,30 @@ afterAll(() => fleet.stop());
 const query = "how do I descale a coffee machine";
 const documents = [
   { id: "bike", text: "Oil the chain of the bike once a month." },
-  { id: "descale", text: "To descale a coffee machine, run a descaling solution through it and rinse twice." },
+  {
+    id: "descale",
+    text: "To descale a coffee machine, run a descaling solution through it and rinse twice.",
+  },
   { id: "empty", text: "" },
 ];
 
 test("a request comes back ranked, with everything that a result has", async () => {
-  const result = await fleet.client().rerank({ query, documents, metadata: { batch: 7, of: "test" }, returnDocuments: true });
+  const result = await fleet
+    .client()
+    .rerank({ query, documents, metadata: { batch: 7, of: "test" }, returnDocuments: true });
   const [best, second, failed] = result.results;
-  expect(best).toMatchObject({ index: 1, id: "descale", truncated: false, document: documents[1]!.text });
+  expect(best).toMatchObject({
+    index: 1,
+    id: "descale",
+    truncated: false,
+    document: documents[1]!.text,
+  });
   expect(second).toMatchObject({ index: 0, id: "bike" });
-  expect(failed).toMatchObject({ index: 2, id: "empty", error: { code: "invalid_document", field: "documents[2]" } });
+  expect(failed).toMatchObject({
+    index: 2,
+    id: "empty",
+    error: { code: "invalid_document", field: "documents[2]" },
+  });
   if (best?.error !== undefined || second?.error !== undefined) throw new Error("not scored");
   expect(best!.score).toBeCloseTo(1 / (1 + Math.exp(-best!.logit)), 12);
   expect(best!.logit).toBeGreaterThan(second!.logit);
@@ -46,7 +67,9 @@ test("topN, rawScores and fields do what they say", async () => {
   const top = await client.rerank({ query, documents: passages.slice(0, 10), topN: 3 });
   const raw = await client.rerank({ query, documents: passages.slice(0, 10), rawScores: true });
   expect(top.results).toEqual(
-    raw.results.slice(0, 3).map((document) => ({ ...document, score: expect.closeTo(sigmoid(document), 6) as number })),
+    raw.results
+      .slice(0, 3)
+      .map((document) => ({ ...document, score: expect.closeTo(sigmoid(document), 6) as number })),
   );
   const fields = await client.rerank({
     query,
@@ -70,18 +93,26 @@ test("a job is found again by its id, in another client and in another process",
     process.stdout.write(JSON.stringify(await client.job(process.argv[1]).result()));
     await client.close();`;
   const root = new URL("../..", import.meta.url).pathname;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, job.id], {
-    cwd: root,
-    env: { ...process.env, REDIS_URL: fleet.url },
-  });
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--input-type=module", "-e", program, job.id],
+    {
+      cwd: root,
+      env: { ...process.env, REDIS_URL: fleet.url },
+    },
+  );
   expect(JSON.parse(stdout)).toEqual(here);
   expect(await job.status()).toBe("completed");
-  expect(await fleet.redis.pttl(`rankfleet:{box}:result:${job.id.split("@")[0]}`)).toBeGreaterThan(3_600_000);
+  expect(await fleet.redis.pttl(`rankfleet:{box}:result:${job.id.split("@")[0]}`)).toBeGreaterThan(
+    3_600_000,
+  );
 });
 
 test("an unknown job is not found, and an id of another form is none", async () => {
   const client = fleet.client();
-  await expect(client.job("0123456789abcdef@box").result()).rejects.toBeInstanceOf(JobNotFoundError);
+  await expect(client.job("0123456789abcdef@box").result()).rejects.toBeInstanceOf(
+    JobNotFoundError,
+  );
   expect(await client.job("0123456789abcdef@box").status()).toBe("unknown");
   expect(() => client.job("nonsense")).toThrow(JobNotFoundError);
 });
@@ -97,14 +128,26 @@ test("the same idempotency key is the same job, and refuses another request", as
   const repeat = await fleet.client().enqueue({ query, documents, idempotencyKey: "order-1" });
   expect(await repeat.result()).toEqual(await first.result());
   const other = client.enqueue({ query: "something else", documents, idempotencyKey: "order-1" });
-  await expect(other).rejects.toMatchObject({ code: "idempotency_conflict", field: "idempotencyKey" });
-  const tenant = await client.enqueue({ query, documents, idempotencyKey: "order-1", tenant: "acme" });
+  await expect(other).rejects.toMatchObject({
+    code: "idempotency_conflict",
+    field: "idempotencyKey",
+  });
+  const tenant = await client.enqueue({
+    query,
+    documents,
+    idempotencyKey: "order-1",
+    tenant: "acme",
+  });
   expect(tenant.id).not.toBe(first.id);
 });
 
 test("texts beyond 32 KB travel beside the job, packed, and are gone when it is settled", async () => {
   const client = fleet.client({ model: "nobody" });
-  await fleet.redis.hset("rankfleet:models", "nobody", JSON.stringify({ model: "nobody", revision: "", dtype: "", maxTokens: 1 }));
+  await fleet.redis.hset(
+    "rankfleet:models",
+    "nobody",
+    JSON.stringify({ model: "nobody", revision: "", dtype: "", maxTokens: 1 }),
+  );
   const large = Array.from({ length: 100 }, (_, i) => `${i} ${passages[i]!}`.repeat(3));
   const job = await client.enqueue({ query, documents: large });
   const [jobId] = job.id.split("@");
@@ -114,7 +157,9 @@ test("texts beyond 32 KB travel beside the job, packed, and are gone when it is 
   expect(packed).toBeLessThan(large.join("").length / 2);
   expect(await fleet.redis.pttl(`rankfleet:{nobody}:payload:${jobId}`)).toBeGreaterThan(0);
   expect(await job.cancel()).toBe(true);
-  expect(await fleet.redis.exists(`rankfleet:{nobody}:payload:${jobId}`, `rankfleet:{nobody}:${jobId}`)).toBe(0);
+  expect(
+    await fleet.redis.exists(`rankfleet:{nobody}:payload:${jobId}`, `rankfleet:{nobody}:${jobId}`),
+  ).toBe(0);
 
   const { results } = await fleet.client().rerank({ query, documents: large });
   expect(results).toHaveLength(100);
@@ -124,7 +169,11 @@ test("texts beyond 32 KB travel beside the job, packed, and are gone when it is 
 describe("a job that waits", () => {
   const model = "later";
   beforeAll(async () => {
-    await fleet.redis.hset("rankfleet:models", model, JSON.stringify({ model, revision: "", dtype: "", maxTokens: 1 }));
+    await fleet.redis.hset(
+      "rankfleet:models",
+      model,
+      JSON.stringify({ model, revision: "", dtype: "", maxTokens: 1 }),
+    );
   });
 
   test("can be cancelled from any client: whoever waits hears of it", async () => {
@@ -142,13 +191,18 @@ describe("a job that waits", () => {
     const client = fleet.client();
     const late = client.rerank({ query, documents, model, deadline: Date.now() + 300 });
     await expect(late).rejects.toBeInstanceOf(DeadlineExceededError);
-    await expect(client.rerank({ query, documents, deadline: new Date(0) })).rejects.toBeInstanceOf(DeadlineExceededError);
+    await expect(client.rerank({ query, documents, deadline: new Date(0) })).rejects.toBeInstanceOf(
+      DeadlineExceededError,
+    );
   });
 
   test("is cancelled when the caller's signal aborts", async () => {
     const controller = new AbortController();
     const client = fleet.client();
-    const waiting = client.rerank({ query, documents, model, idempotencyKey: "aborted" }, { signal: controller.signal });
+    const waiting = client.rerank(
+      { query, documents, model, idempotencyKey: "aborted" },
+      { signal: controller.signal },
+    );
     setTimeout(() => controller.abort(new Error("enough")), 200);
     await expect(waiting).rejects.toThrow("enough");
     const id = formatJobId(newJobId({ key: "aborted" }), model);
@@ -183,12 +237,19 @@ test("a big job is spread over many batches, and comes back whole", async () => 
   const { results, usage } = await fleet.client().rerank({ query, documents: many });
   expect(usage.pairs).toBe(1000);
   expect(new Set(results.map(({ index }) => index)).size).toBe(1000);
-  expect((await metric(worker, 'rankfleet_batches_total{model="box"}')) - before).toBeGreaterThan(10);
+  expect((await metric(worker, 'rankfleet_batches_total{model="box"}')) - before).toBeGreaterThan(
+    10,
+  );
 });
 
 test("many small jobs share batches, with little padding", async () => {
-  const series = { batches: 'rankfleet_batches_total{model="box"}', real: 'rankfleet_tokens_total{model="box",kind="real"}', padded: 'rankfleet_tokens_total{model="box",kind="padded"}' };
-  const read = async (): Promise<number[]> => Promise.all(Object.values(series).map((name) => metric(worker, name)));
+  const series = {
+    batches: 'rankfleet_batches_total{model="box"}',
+    real: 'rankfleet_tokens_total{model="box",kind="real"}',
+    padded: 'rankfleet_tokens_total{model="box",kind="padded"}',
+  };
+  const read = async (): Promise<number[]> =>
+    Promise.all(Object.values(series).map((name) => metric(worker, name)));
   const before = await read();
   const client = fleet.client();
   await Promise.all(requests(400, 3).map((request) => client.rerank(request)));
@@ -214,7 +275,9 @@ test("a request's own warning about depth is given once, and can be silenced", a
 test("health, readiness and errors of the worker are told over HTTP", async () => {
   expect((await fetch(`${worker.url}/healthz`)).status).toBe(200);
   expect((await fetch(`${worker.url}/readyz`)).status).toBe(200);
-  expect(await metric(worker, 'rankfleet_jobs_total{model="box",lane="standard",outcome="completed"}')).toBeGreaterThan(0);
+  expect(
+    await metric(worker, 'rankfleet_jobs_total{model="box",lane="standard",outcome="completed"}'),
+  ).toBeGreaterThan(0);
 });
 
 test("Redis that is not there is one clear error", async () => {
@@ -223,5 +286,7 @@ test("Redis that is not there is one clear error", async () => {
     code: "redis_unavailable",
     message: expect.stringContaining("cannot reach Redis at 127.0.0.1:1") as string,
   });
-  await expect(fleet.client().rerank({ query: "", documents })).rejects.toBeInstanceOf(InvalidRequestError);
+  await expect(fleet.client().rerank({ query: "", documents })).rejects.toBeInstanceOf(
+    InvalidRequestError,
+  );
 });

@@ -1,17 +1,45 @@
 import type { Command } from "commander";
-import { addDemo } from "./commands/demo.ts";
-import { addDev } from "./commands/dev.ts";
-import { addQueue } from "./commands/queue.ts";
-import { addRun } from "./commands/run.ts";
-import { addScore } from "./commands/score.ts";
-import { addWorker } from "./commands/worker.ts";
+
+interface CommandEntry {
+  readonly name: string;
+  readonly description: string;
+  /** Brings the command's code, and gives what adds its options: only the one that is called is loaded. */
+  readonly load: () => Promise<(command: Command) => void>;
+}
 
 /** The one list of commands, in the order of `--help`. */
-export const commands: readonly ((program: Command) => void)[] = [
-  addDemo,
-  addDev,
-  addWorker,
-  addRun,
-  addScore,
-  addQueue,
+export const commands: readonly CommandEntry[] = [
+  {
+    name: "demo",
+    description:
+      "See the whole path at work: Redis, two workers, a bulk of queries, and what reranking changes.",
+    load: async () => (await import("./commands/demo.ts")).configureDemo,
+  },
+  {
+    name: "dev",
+    description:
+      "A Redis and workers on this machine, for as long as a command runs or until Ctrl-C.",
+    load: async () => (await import("./commands/dev.ts")).configureDev,
+  },
+  {
+    name: "worker",
+    description:
+      "Serve models: take jobs from Redis, score them, write the results. Start as many as you like.",
+    load: async () => (await import("./commands/worker.ts")).configureWorker,
+  },
+  {
+    name: "run",
+    description: "Rerank a file of requests in bulk.",
+    load: async () => (await import("./commands/run.ts")).configureRun,
+  },
+  {
+    name: "score",
+    description: "Score a few documents against a query, here and now, without Redis.",
+    load: async () => (await import("./commands/score.ts")).configureScore,
+  },
+  {
+    name: "queue",
+    description: "Look at the queues.",
+    load: async () => (await import("./commands/queue.ts")).configureQueue,
+  },
 ];

@@ -10,9 +10,18 @@ const program = new Command("rankfleet")
   .enablePositionalOptions()
   .showHelpAfterError("(--help shows what there is)")
   .exitOverride();
-for (const add of commands) add(program);
+
+// `rankfleet … | head` has seen enough: that is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit();
+  throw error;
+});
 
 try {
+  for (const { name, description, load } of commands) {
+    const command = program.command(name).description(description);
+    if (process.argv.includes(name)) (await load())(command);
+  }
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {

@@ -1,21 +1,12 @@
-import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
-import { delimiter, join } from "node:path";
-import { promisify } from "node:util";
+import { delimiter, isAbsolute, join } from "node:path";
 import { cachedRedisServer, unpackRedisServer } from "./debian-package.ts";
 import { LocalRedisError } from "./local-redis-error.ts";
-
-const run = promisify(execFile);
-
-/** A Redis server program, and what its environment must have. */
-export interface RedisServerProgram {
-  readonly path: string;
-  readonly env: Readonly<Record<string, string>>;
-}
+import { isRunnable, probe, type RedisServerProgram } from "./redis-server-program.ts";
 
 /**
- * Finds a `redis-server` or `valkey-server`: `RANKFLEET_REDIS_SERVER`, the PATH, or Debian's package,
- * unpacked once without root into a cache folder.
+ * Finds a `redis-server` or `valkey-server` that runs: `RANKFLEET_REDIS_SERVER`, the PATH, or Debian's
+ * package, unpacked once without root into a cache folder.
  *
  * @param say Told before a download, which takes seconds.
  * @throws LocalRedisError `redis_not_found`, naming the three ways to get one.
@@ -25,52 +16,67 @@ export async function findRedisServer(
   say: (line: string) => void = () => {},
 ): Promise<RedisServerProgram> {
   const named = env["RANKFLEET_REDIS_SERVER"];
-  if (named !== undefined && named !== "") return { path: named, env: {} };
-  const installed = (await onPath("redis-server", env)) ?? (await onPath("valkey-server", env));
-  if (installed !== undefined) return { path: installed, env: {} };
+  if (named !== undefined && named !== "") return namedServer(named);
+  for (const name of ["redis-server", "valkey-server"]) {
+    for await (const path of onPath(name, env)) {
+      if (await isRunnable({ path, env: {} })) return { path, env: {} };
+    }
+  }
   const cached = await cachedRedisServer(env);
-  if (cached !== undefined && (await starts(cached))) return cached;
+  if (cached !== undefined && (await isRunnable(cached))) return cached;
   try {
     say(
       "no redis-server on this machine: unpacking Debian's package into the cache (once, no root)",
     );
     const unpacked = await unpackRedisServer(env);
-    if (await starts(unpacked)) return unpacked;
+    await probe(unpacked);
+    return unpacked;
   } catch (cause) {
-    throw notFound(cause);
+    throw new LocalRedisError(
+      "redis_not_found",
+      "no Redis found. Three ways to get one: set REDIS_URL to a running Redis; install redis-server " +
+        "or valkey-server so that it is on the PATH; or run this on Debian or Ubuntu, where apt brings " +
+        `it without root (tried: ${lastLine(cause)})`,
+      cause,
+    );
   }
-  throw notFound(undefined);
 }
 
-async function onPath(
+/** Whoever names a program wants that one, so a broken one is not passed over. */
+async function namedServer(path: string): Promise<RedisServerProgram> {
+  try {
+    await probe({ path, env: {} });
+    return { path, env: {} };
+  } catch (cause) {
+    throw new LocalRedisError(
+      "redis_not_found",
+      `expected RANKFLEET_REDIS_SERVER to name a redis-server that runs, got ${path} ` +
+        `(${lastLine(cause)}): correct it or unset it`,
+      cause,
+    );
+  }
+}
+
+async function* onPath(
   name: string,
   env: Readonly<Record<string, string | undefined>>,
-): Promise<string | undefined> {
-  for (const folder of (env["PATH"] ?? "").split(delimiter)) {
+): AsyncGenerator<string> {
+  for (const folder of (env["PATH"] ?? "").split(delimiter).filter(isAbsolute)) {
     const path = join(folder, name);
     const isThere = await access(path, constants.X_OK).then(
       () => true,
       () => false,
     );
-    if (isThere && folder !== "") return path;
+    if (isThere) yield path;
   }
-  return undefined;
 }
 
-async function starts({ path, env }: RedisServerProgram): Promise<boolean> {
-  return run(path, ["--version"], { env: { ...process.env, ...env } }).then(
-    () => true,
-    () => false,
-  );
-}
-
-function notFound(cause: unknown): LocalRedisError {
-  const reason =
-    cause instanceof Error ? ` (the last failed: ${cause.message.split("\n")[0]})` : "";
-  return new LocalRedisError(
-    "redis_not_found",
-    "no Redis found. Three ways to get one: set REDIS_URL to a running Redis; install redis-server or " +
-      `valkey-server so that it is on the PATH; or run this on Debian or Ubuntu, where apt brings it${reason}`,
-    cause,
+/** A failed command's message repeats what it wrote to standard error; the end of that says why. */
+function lastLine(cause: unknown): string {
+  return (
+    String(cause instanceof Error ? cause.message : cause)
+      .trim()
+      .split("\n")
+      .at(-1) ?? ""
   );
 }

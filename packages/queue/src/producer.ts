@@ -109,13 +109,18 @@ export class JobProducer {
   }
 
   /** Whether the id's job or result is already there, for this very request. */
-  async #isRepeat(jobId: string, { model, digest }: Omit<JobEnvelope, "payload">): Promise<boolean> {
+  async #isRepeat(
+    jobId: string,
+    { model, digest }: Omit<JobEnvelope, "payload">,
+  ): Promise<boolean> {
     const key = this.#keys.model(model).result(jobId);
     const [json, job] = await Promise.all([this.#redis.get(key), this.#queue(model).getJob(jobId)]);
     const record = json === null ? undefined : parseResult(json);
     // A cancelled request may be made again.
     if (record?.state === "cancelled") await this.#redis.del(key);
-    const known = (job?.data as { digest?: string } | undefined) ?? (record?.state === "cancelled" ? undefined : record);
+    const known =
+      (job?.data as { digest?: string } | undefined) ??
+      (record?.state === "cancelled" ? undefined : record);
     if (known === undefined) return false;
     if (known.digest === digest) return true;
     throw new InvalidRequestError(

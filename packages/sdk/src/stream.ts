@@ -40,7 +40,7 @@ export async function* streamRequests(
       : requests[Symbol.iterator]();
   const window = new Window(options);
   let index = 0;
-  let reading: Promise<void> | undefined;
+  let reading: Promise<undefined> | undefined;
   let isExhausted = false;
   let sourceError: { readonly cause: unknown } | undefined;
 
@@ -53,8 +53,6 @@ export async function* streamRequests(
       // What is under way is still delivered; then the source's own error ends the stream.
       sourceError = { cause };
       isExhausted = true;
-    } finally {
-      reading = undefined;
     }
   };
 
@@ -63,7 +61,9 @@ export async function* streamRequests(
       for (const outcome of window.takeReady()) yield outcome;
       options.signal?.throwIfAborted();
       if (isExhausted && window.isEmpty) break;
-      if (!isExhausted && reading === undefined && window.hasRoom) reading = read();
+      if (!isExhausted && reading === undefined && window.hasRoom) {
+        reading = read().then(() => (reading = undefined));
+      }
       await Promise.race([window.settled(), ...(reading === undefined ? [] : [reading])]);
     }
     if (sourceError !== undefined) throw sourceError.cause;

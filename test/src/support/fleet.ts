@@ -5,7 +5,9 @@ import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { RerankClient, type RerankClientOptions } from "@rankfleet/sdk";
 import { Redis } from "ioredis";
 
-export const cli: string = fileURLToPath(new URL("../../../apps/cli/bin/rankfleet.mjs", import.meta.url));
+export const cli: string = fileURLToPath(
+  new URL("../../../apps/cli/bin/rankfleet.mjs", import.meta.url),
+);
 
 /** A worker process of the built product. */
 export interface WorkerProcess {
@@ -36,7 +38,12 @@ export class TestFleet {
   }
 
   client(options: RerankClientOptions = {}): RerankClient {
-    const client = new RerankClient({ redis: this.url, modelWaitMs: 20_000, warnAboveDocuments: Infinity, ...options });
+    const client = new RerankClient({
+      redis: this.url,
+      modelWaitMs: 20_000,
+      warnAboveDocuments: Infinity,
+      ...options,
+    });
     this.#clients.push(client);
     return client;
   }
@@ -49,17 +56,23 @@ export class TestFleet {
     const ended = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | string);
     const [message] = (await Promise.race([
       once(child, "message"),
-      ended.then((code) => Promise.reject(new Error(`the worker ended with ${code} before it was ready`))),
+      ended.then((code) =>
+        Promise.reject(new Error(`the worker ended with ${code} before it was ready`)),
+      ),
     ])) as [{ url: string }];
     const worker = { child, url: message.url, ended };
     this.#workers.push(worker);
     return worker;
   }
 
+  async killWorkers(): Promise<void> {
+    for (const { child } of this.#workers) child.kill("SIGKILL");
+    await Promise.all(this.#workers.splice(0).map(({ ended }) => ended));
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.close()));
-    for (const { child } of this.#workers) child.kill("SIGKILL");
-    await Promise.all(this.#workers.map(({ ended }) => ended));
+    await this.killWorkers();
     this.redis.disconnect();
     await this.redisServer.stop();
   }

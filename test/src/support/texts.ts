@@ -13,7 +13,10 @@ export const passages: readonly string[] = readFileSync(
 export function requests(count: number, documents: number): RerankRequest[] {
   return Array.from({ length: count }, (_, i) => ({
     query: `question ${i}: how do I keep this in order`,
-    documents: Array.from({ length: documents }, (_document, j) => passages[(i * 7 + j) % passages.length]!),
+    documents: Array.from(
+      { length: documents },
+      (_document, j) => passages[(i * 7 + j) % passages.length]!,
+    ),
     metadata: { number: i },
   }));
 }

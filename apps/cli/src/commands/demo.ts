@@ -8,12 +8,8 @@ import { startFleet, type Fleet } from "../fleet.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { startProgress } from "../progress.ts";
 
-export function addDemo(program: Command): void {
-  program
-    .command("demo")
-    .description(
-      "See the whole path at work: Redis, two workers, a bulk of queries, and what reranking changes.",
-    )
+export function configureDemo(command: Command): void {
+  command
     .option("--json", "print only JSON on standard output")
     .addHelpText(
       "after",

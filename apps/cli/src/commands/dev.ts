@@ -6,12 +6,8 @@ import { startFleet } from "../fleet.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { positive } from "../options.ts";
 
-export function addDev(program: Command): void {
-  program
-    .command("dev")
-    .description(
-      "A Redis and workers on this machine, for as long as a command runs or until Ctrl-C.",
-    )
+export function configureDev(command: Command): void {
+  command
     .argument("[command...]", "a program that finds the fleet in REDIS_URL")
     .option("--workers <number>", "worker processes", positive, 1)
     .option("--model <name=folder...>", "models to serve (default: box)")

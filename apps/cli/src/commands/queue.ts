@@ -4,8 +4,7 @@ import type { Command } from "commander";
 import { table } from "../print.ts";
 import { prefixOption, redisOption } from "../options.ts";
 
-export function addQueue(program: Command): void {
-  const queue = program.command("queue").description("Look at the queues.");
+export function configureQueue(queue: Command): void {
   queue
     .command("stats")
     .description("Jobs and workers of each model.")

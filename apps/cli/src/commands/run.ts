@@ -7,10 +7,8 @@ import { count } from "../print.ts";
 import { startProgress } from "../progress.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
 
-export function addRun(program: Command): void {
-  program
-    .command("run")
-    .description("Rerank a file of requests in bulk.")
+export function configureRun(command: Command): void {
+  command
     .argument("<input>", 'JSON lines, one request each: {"id", "query", "documents", …}')
     .requiredOption(
       "--output <file>",

@@ -3,10 +3,8 @@ import { boxFolder } from "@rankfleet/worker";
 import type { Command } from "commander";
 import { shorten, table } from "../print.ts";
 
-export function addScore(program: Command): void {
-  program
-    .command("score")
-    .description("Score a few documents against a query, here and now, without Redis.")
+export function configureScore(command: Command): void {
+  command
     .argument("<query>")
     .argument("<documents...>")
     .option("--model <folder>", "model folder", boxFolder())

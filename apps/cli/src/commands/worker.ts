@@ -2,12 +2,7 @@ import { addSettingsOptions, readSettings } from "@rankfleet/service";
 import { workerSettings } from "@rankfleet/worker";
 import type { Command } from "commander";
 
-export function addWorker(program: Command): void {
-  const command = program
-    .command("worker")
-    .description(
-      "Serve models: take jobs from Redis, score them, write the results. Start as many as you like.",
-    );
+export function configureWorker(command: Command): void {
   addSettingsOptions(command, workerSettings);
   command
     .addHelpText(

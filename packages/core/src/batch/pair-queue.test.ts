@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { PairQueue, type WaitingPair } from "./pair-queue.ts";
 

@@ -1,0 +1,232 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { cli, TestFleet } from "./support/fleet.ts";
+import { requests } from "./support/texts.ts";
+
+let folder: string;
+let fleet: TestFleet;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "cli-test-"));
+  fleet = await TestFleet.start();
+  await fleet.worker();
+});
+afterAll(async () => {
+  await fleet.stop();
+  rmSync(folder, { recursive: true });
+});
+
+interface Ended {
+  readonly code: number | string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function start(
+  args: string[],
+  env: Record<string, string> = {},
+): { pid: number; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, [cli, ...args], {
+    env: { ...process.env, REDIS_URL: fleet.url, TMPDIR: folder, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const ended = once(child, "close").then(([code, signal]) => ({
+    code: (code ?? signal) as number | string,
+    stdout,
+    stderr,
+  }));
+  return { pid: child.pid!, ended };
+}
+
+const run = (args: string[], env: Record<string, string> = {}): Promise<Ended> =>
+  start(args, env).ended;
+
+interface OutputLine {
+  readonly line: number;
+  readonly id: string;
+  readonly results: readonly unknown[];
+}
+
+function lines(file: string): OutputLine[] {
+  return readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((text) => JSON.parse(text) as OutputLine);
+}
+
+function writeInput(name: string, count: number, documents: number): string {
+  const file = join(folder, name);
+  const text = requests(count, documents).map((request, i) =>
+    JSON.stringify({ id: `r${i}`, ...request }),
+  );
+  writeFileSync(file, `${text.join("\n")}\n`);
+  return file;
+}
+
+test.each([
+  ["--help"],
+  ["worker", "--help"],
+  ["run", "--help"],
+  ["score", "--help"],
+  ["queue", "stats", "--help"],
+  ["demo", "--help"],
+  ["dev", "--help"],
+])("help of %s %s", async (...args) => {
+  const { code, stdout } = await run(args);
+  expect(code).toBe(0);
+  expect(stdout).toContain("Usage: rankfleet");
+  if (args.length > 1) expect(stdout).toMatch(/Examples?:/u);
+});
+
+test("wrong usage is exit 2 and says what is wrong", async () => {
+  expect(await run(["nonsense"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("unknown command") as string,
+  });
+  expect(await run(["run", "in.jsonl"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--output") as string,
+  });
+});
+
+test("a worker's wrong settings are told all at once, by flag and variable", async () => {
+  const { code, stderr } = await run(["worker", "--threads", "none", "--device", "abacus"]);
+  expect(code).toBe(1);
+  expect(stderr).toContain("--threads");
+  expect(stderr).toContain("RANKFLEET_DEVICE");
+});
+
+test("Redis that is not there is one line and exit 1", async () => {
+  const { code, stderr } = await run(["queue", "stats"], { REDIS_URL: "redis://127.0.0.1:1" });
+  expect(code).toBe(1);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+  expect(stderr).toContain("cannot reach Redis at 127.0.0.1:1");
+});
+
+test("score ranks a few documents without Redis", async () => {
+  const { code, stdout } = await run(
+    ["score", "--json", "how to boil an egg", "Boil the egg for six minutes.", "Oil the chain."],
+    { REDIS_URL: "" },
+  );
+  expect(code).toBe(0);
+  const { results } = JSON.parse(stdout) as { results: { index: number; score: number }[] };
+  expect(results.map(({ index }) => index)).toEqual([0, 1]);
+});
+
+test("queue stats shows models, workers and jobs", async () => {
+  const { stdout } = await run(["queue", "stats", "--json"]);
+  expect(JSON.parse(stdout)).toMatchObject({
+    models: [{ model: "box", dtype: "fp32", workers: 1, waiting: 0, active: 0 }],
+  });
+  expect((await run(["queue", "stats"])).stdout).toContain("box");
+});
+
+test("run writes a line for each request, and failures to the errors file", async () => {
+  const input = writeInput("mixed.jsonl", 20, 5);
+  writeFileSync(
+    input,
+    `${readFileSync(input, "utf8")}{"id":"bad","query":"","documents":["a"]}\n{torn\n`,
+  );
+  const output = join(folder, "mixed.out.jsonl");
+  const { code } = await run(["run", input, "--output", output, "--top-n", "2", "--ordered"]);
+  expect(code).toBe(3);
+  const written = lines(output);
+  expect(written.map(({ id }) => id)).toEqual(Array.from({ length: 20 }, (_, i) => `r${i}`));
+  expect(written.every(({ results }) => results.length === 2)).toBe(true);
+  expect(lines(join(folder, "mixed.out.errors.jsonl"))).toMatchObject([
+    { line: 21, id: "bad", error: { code: "invalid_request", field: "query" } },
+    { line: 22, error: { code: "invalid_request" } },
+  ]);
+  const again = await run(["run", input, "--output", output]);
+  expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining("--resume") as string });
+});
+
+test("run --resume after a kill has every line exactly once", async () => {
+  const input = writeInput("bulk.jsonl", 150, 30);
+  const output = join(folder, "bulk.out.jsonl");
+  const first = start(["run", input, "--output", output]);
+  await expect
+    .poll(() => existsSync(output) && readFileSync(output, "utf8").split("\n").length > 5, {
+      timeout: 20_000,
+    })
+    .toBe(true);
+  process.kill(first.pid, "SIGKILL");
+  await first.ended;
+  const before = readFileSync(output, "utf8");
+  writeFileSync(output, `${before}{"line":150,"id":"half`);
+  const { code, stderr } = await run(["run", input, "--output", output, "--resume"]);
+  expect([code, stderr]).toEqual([0, expect.stringContaining("150 requests") as string]);
+  const numbers = lines(output).map(({ line }) => line);
+  expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 150 }, (_, i) => i + 1));
+});
+
+test("run is stopped by Ctrl-C cleanly, and says how to go on", async () => {
+  const input = writeInput("stop.jsonl", 300, 30);
+  const output = join(folder, "stop.out.jsonl");
+  const stopped = start(["run", input, "--output", output]);
+  await expect
+    .poll(() => existsSync(output) && readFileSync(output, "utf8").length > 0, { timeout: 20_000 })
+    .toBe(true);
+  process.kill(-stopped.pid, "SIGINT");
+  expect(await stopped.ended).toMatchObject({
+    code: 130,
+    stderr: expect.stringContaining("--resume") as string,
+  });
+});
+
+test("the demo prints JSON alone, and reranking helps", async () => {
+  const { code, stdout } = await run(["demo", "--json"], { REDIS_URL: "" });
+  expect(code).toBe(0);
+  const report = JSON.parse(stdout) as Record<string, unknown> & {
+    ndcg10: { firstStage: number; reranked: number };
+  };
+  expect(report).toMatchObject({
+    pairs: expect.any(Number) as number,
+    pairsPerSecond: expect.any(Number) as number,
+    realOverPadded: expect.any(Number) as number,
+    queueWaitMs: { p50: expect.any(Number) as number, p95: expect.any(Number) as number },
+  });
+  expect(report["pairs"]).toBeGreaterThan(2500);
+  expect(report.ndcg10.reranked).toBeGreaterThan(report.ndcg10.firstStage + 0.03);
+});
+
+test("the demo leaves a Redis of the user's as it was", async () => {
+  const before = (await fleet.redis.keys("*")).length;
+  expect((await run(["demo", "--json"])).code).toBe(0);
+  expect((await fleet.redis.keys("rankfleet-demo-*")).length).toBe(0);
+  expect((await fleet.redis.keys("*")).length).toBeLessThanOrEqual(before + 1);
+});
+
+test("Ctrl-C in the demo leaves no process and no file", async () => {
+  const marker = `RANKFLEET_TEST_MARKER=${process.pid}-${Date.now()}`;
+  const [name, value] = marker.split("=") as [string, string];
+  for (const delayMs of [300, 1500, 2500]) {
+    const demo = start(["demo"], { REDIS_URL: "", [name]: value });
+    await sleep(delayMs);
+    process.kill(-demo.pid, "SIGINT");
+    // Before it has a handler Node itself ends it, which leaves nothing behind either.
+    expect([130, "SIGINT"]).toContain((await demo.ended).code);
+    await expect.poll(() => processesWith(marker), { timeout: 5000 }).toEqual([]);
+    expect(readdirSync(folder).filter((entry) => entry.startsWith("rankfleet-"))).toEqual([]);
+  }
+});
+
+/** Processes whose environment holds the marker: all that the command started, and itself. */
+function processesWith(marker: string): string[] {
+  return readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/u.test(pid)) return false;
+    try {
+      return readFileSync(`/proc/${pid}/environ`, "utf8").includes(marker);
+    } catch {
+      return false;
+    }
+  });
+}
