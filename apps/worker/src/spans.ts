@@ -7,9 +7,11 @@ import {
   SpanStatusCode,
   trace,
   type SpanContext,
+  type Tracer,
 } from "@opentelemetry/api";
 
-const tracer = trace.getTracer("@rankfleet/worker");
+/** Asked for each time: one that was got before the provider was set would stay mute. */
+const tracer = (): Tracer => trace.getTracer("@rankfleet/worker");
 
 /**
  * A span for a job, child of the producer's. A batch holds pairs of many jobs and so has no one
@@ -27,7 +29,7 @@ export async function traceJob<T>(
     "rankfleet.lane": job.lane,
     "rankfleet.documents": job.documents,
   };
-  const span = tracer.startSpan("rerank job", { kind: SpanKind.CONSUMER, attributes }, parent);
+  const span = tracer().startSpan("rerank job", { kind: SpanKind.CONSUMER, attributes }, parent);
   try {
     return await run(span.spanContext());
   } catch (error) {
@@ -44,7 +46,7 @@ export async function traceJob<T>(
 /** A span for a forward pass that is over. */
 export function traceBatch(model: string, report: BatchReport): void {
   const links = report.tags.map((tag) => ({ context: tag as SpanContext }));
-  const span = tracer.startSpan("rerank batch", {
+  const span = tracer().startSpan("rerank batch", {
     startTime: report.startedAt,
     links,
     root: true,

@@ -6,6 +6,7 @@ import {
   SpanStatusCode,
   trace,
   type Span,
+  type Tracer,
 } from "@opentelemetry/api";
 import type { ModelOffer } from "@rankfleet/queue";
 import {
@@ -71,7 +72,7 @@ export class RerankClient {
   async enqueue(request: RerankRequest, { signal }: WaitOptions = {}): Promise<JobHandle> {
     const parsed = parseRequest(request);
     warnOfDepth(parsed.texts.length, this.#options.warnAboveDocuments);
-    return tracer.startActiveSpan("rerank enqueue", { kind: SpanKind.PRODUCER }, async (span) => {
+    return tracer().startActiveSpan("rerank enqueue", { kind: SpanKind.PRODUCER }, async (span) => {
       try {
         return await this.#add(parsed, span, signal);
       } catch (error) {
@@ -167,7 +168,8 @@ export class RerankClient {
   }
 }
 
-const tracer = trace.getTracer("@rankfleet/sdk");
+/** Asked for each time: one that was got before the application set its provider would stay mute. */
+const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");
 
 function withLane(request: RerankRequest): RerankRequest {
   const isObject = typeof request === "object" && request !== null;

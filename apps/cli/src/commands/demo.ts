@@ -7,6 +7,7 @@ import { makeReport, showQueries, showReport } from "../demo/report.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { startProgress } from "../progress.ts";
+import { traced } from "../traced.ts";
 
 export function configureDemo(command: Command): void {
   command
@@ -20,7 +21,7 @@ Examples:
   rankfleet demo
   rankfleet demo --json | jq .ndcg10`,
     )
-    .action(runDemo);
+    .action((flags: { json?: boolean }) => traced("demo", () => runDemo(flags)));
 }
 
 const WORKERS = 2;

@@ -6,6 +6,7 @@ import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { count } from "../print.ts";
 import { startProgress } from "../progress.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
+import { traced } from "../traced.ts";
 
 export function configureRun(command: Command): void {
   command
@@ -35,7 +36,7 @@ Examples:
   rankfleet run pairs.jsonl --output scores.jsonl --resume      after a crash, or Ctrl-C
   rankfleet run pairs.jsonl --output scores.jsonl --local 2     no Redis, no workers needed`,
     )
-    .action(run);
+    .action((input: string, flags: RunFlags) => traced("run", () => run(input, flags)));
 }
 
 interface RunFlags {

@@ -59,7 +59,7 @@ export const MAX_TEXT_CHARACTERS: number = 64 * 1024 * 1024;
 /** Model ids as on the Hugging Face hub: `box`, `BAAI/bge-reranker-v2-m3`. */
 const modelId = z
   .string()
-  .regex(/^[\w.-]+(?:\/[\w.-]+)*$/u, "must be letters, digits, '.', '_', '-' and '/'")
+  .regex(/^\w[\w.-]*(?:\/\w[\w.-]*)*$/u, "must be letters, digits, '.', '_', '-' and '/'")
   .max(128);
 
 /** Whether a string can be a model's id. */

@@ -1,0 +1,176 @@
+import { gunzipSync } from "node:zlib";
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  encodeTexts,
+  FAILURES,
+  formatJobId,
+  InvalidRequestError,
+  keysFor,
+  newJobId,
+  parseJob,
+  parseJobId,
+  parseRequest,
+  parseResult,
+  RankfleetError,
+  toError,
+  type FailureCode,
+  type JobEnvelope,
+} from "./index.ts";
+
+const envelope: JobEnvelope = {
+  v: 1,
+  model: "box",
+  documents: 1,
+  characters: 5,
+  payload: { json: "{}" },
+  options: {},
+  lane: "standard",
+  enqueuedAt: 1,
+  replyTo: "p",
+};
+
+function refusal(request: unknown): InvalidRequestError {
+  try {
+    parseRequest(request);
+  } catch (error) {
+    if (error instanceof InvalidRequestError) return error;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("requests", () => {
+  test.each<[unknown, string]>([
+    [null, "request"],
+    ["text", "request"],
+    [{ query: "q" }, "documents"],
+    [{ query: " \n", documents: ["a"] }, "query"],
+    [{ query: "a\uD800", documents: ["a"] }, "query"],
+    [{ query: "q", documents: [] }, "documents"],
+    [{ query: "q", documents: "a" }, "documents"],
+    [{ query: "q", documents: ["a", 7] }, "documents[1]"],
+    [{ query: "q", documents: [{ text: 7 }] }, "documents[0].text"],
+    [{ query: "q", documents: [{ body: "a" }] }, "documents[0].text"],
+    [{ query: "q", documents: [""] }, "documents[0]"],
+    [{ query: "q", documents: ["a"], topN: 0 }, "topN"],
+    [{ query: "q", documents: ["a"], top_n: 1 }, "top_n"],
+    [{ query: "q", documents: ["a"], deadline: Number.NaN }, "deadline"],
+    [{ query: "q", documents: ["a"], model: "../etc/passwd" }, "model"],
+    [{ query: "q", documents: ["a"], metadata: { deep: {} } }, "metadata.deep"],
+  ])("%j is refused for %s", (request, field) => {
+    expect(refusal(request).field).toBe(field);
+  });
+
+  test("one unreadable document among readable ones is kept for the worker to mark", () => {
+    expect(parseRequest({ query: "q", documents: ["", "a"] }).texts).toEqual(["", "a"]);
+  });
+
+  test("chosen fields make the text, in their order", () => {
+    const { texts, ids } = parseRequest({
+      query: "q",
+      fields: ["title", "year"],
+      documents: [{ id: "x", title: "T", year: 1999, text: "unused" }],
+    });
+    expect([texts, ids]).toEqual([["T\n1999"], ["x"]]);
+  });
+
+  test("whatever comes is accepted or refused with a field, never an accident", () => {
+    fc.assert(
+      fc.property(fc.anything(), (request) => {
+        try {
+          parseRequest(request);
+        } catch (error) {
+          if (!(error instanceof InvalidRequestError) || error.field === undefined) throw error;
+        }
+      }),
+    );
+  });
+});
+
+describe("jobs in the queue", () => {
+  test("a job survives the way through JSON", () => {
+    expect(parseJob(JSON.parse(JSON.stringify(envelope)))).toEqual(envelope);
+  });
+
+  test("what a later minor version may add is passed over", () => {
+    expect(parseJob({ ...envelope, addedLater: true })).toEqual(envelope);
+  });
+
+  test("another version is told apart from garbage", () => {
+    expect(() => parseJob({ ...envelope, v: 2 })).toThrow(
+      expect.objectContaining({ code: "unsupported_version", field: "v" }),
+    );
+    expect(() => parseJob({ ...envelope, v: "x" })).toThrow(
+      expect.objectContaining({ code: "invalid_request", field: "v" }),
+    );
+  });
+
+  test("garbage is a typed error", () => {
+    fc.assert(
+      fc.property(fc.anything(), (data) => {
+        expect(() => parseJob(data)).toThrow(RankfleetError);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...Object.keys(envelope)), fc.anything(), (key, value) => {
+        try {
+          parseJob({ ...envelope, [key]: value });
+        } catch (error) {
+          if (!(error instanceof RankfleetError)) throw error;
+        }
+      }),
+    );
+  });
+});
+
+describe("results", () => {
+  test.each(["", "{", "null", "[]", '{"v":1,"state":"odd"}', '{"v":9,"state":"completed"}'])(
+    "%j is no record",
+    (text) => {
+      expect(() => parseResult(text)).toThrow(RankfleetError);
+    },
+  );
+});
+
+test("texts travel in the job while they are few, else gzipped, and come back the same", async () => {
+  const text = fc.string({ unit: "binary", maxLength: 40 }).filter((value) => value.isWellFormed());
+  await fc.assert(
+    fc.asyncProperty(text, fc.array(text, { maxLength: 5 }), async (query, documents) => {
+      const small = await encodeTexts({ query, documents });
+      expect("json" in small && JSON.parse(small.json)).toEqual({ query, documents });
+      const large = await encodeTexts({ query, documents }, 0);
+      expect("gzip" in large && JSON.parse(gunzipSync(large.gzip).toString())).toEqual({
+        query,
+        documents,
+      });
+    }),
+  );
+});
+
+test("all keys of a model lie on one slot, and models on different ones", () => {
+  const { result, payload, lock, queue, workers } = keysFor("p").model("BAAI/bge");
+  for (const key of [result("j"), payload("j"), lock("j"), workers])
+    expect(key).toMatch(/^p:\{BAAI\/bge\}:/u);
+  expect(queue).toBe("{BAAI/bge}");
+});
+
+test("a job's id leads back to its queue; an idempotency key is a job of its tenant", () => {
+  expect(parseJobId(formatJobId("k1", "BAAI/bge"))).toEqual({ jobId: "k1", model: "BAAI/bge" });
+  expect(() => parseJobId("nonsense")).toThrow(expect.objectContaining({ code: "job_not_found" }));
+  const key = "same";
+  expect(newJobId({ key })).toBe(newJobId({ key }));
+  expect(newJobId({ key, tenant: "a" })).not.toBe(newJobId({ key, tenant: "b" }));
+  expect(newJobId()).not.toBe(newJobId());
+});
+
+test.each(Object.keys(FAILURES) as FailureCode[])(
+  "a stored %s comes back as an error with its code, field and message",
+  (code) => {
+    const error = toError({ code, message: "why", field: "query" });
+    expect(error).toBeInstanceOf(RankfleetError);
+    expect([error.code, error.isRetryable]).toEqual([code, FAILURES[code].isRetryable]);
+    expect(error.message).toContain("why");
+    expect(error.toFailure().code).toBe(code);
+  },
+);
