@@ -31,7 +31,7 @@ test("on loopback, with a password, an append-only file and noeviction; nothing 
   const local = await startLocalRedis();
   const redis = open(local.url);
   const setting = async (name: string): Promise<string> =>
-    ((await redis.config("GET", name)) as string[])[1]!;
+    ((await redis.config("GET", name)) as [string, string])[1];
   expect(await setting("bind")).toBe("127.0.0.1");
   expect(await setting("appendonly")).toBe("yes");
   expect(await setting("maxmemory-policy")).toBe("noeviction");

@@ -149,10 +149,11 @@ test("texts travel in the job while they are few, else gzipped, and come back th
 });
 
 test("all keys of a model lie on one slot, and models on different ones", () => {
-  const { result, payload, lock, queue, workers } = keysFor("p").model("BAAI/bge");
-  for (const key of [result("j"), payload("j"), lock("j"), workers])
+  const keys = keysFor("p").model("BAAI/bge");
+  for (const key of [keys.result("j"), keys.payload("j"), keys.lock("j"), keys.workers]) {
     expect(key).toMatch(/^p:\{BAAI\/bge\}:/u);
-  expect(queue).toBe("{BAAI/bge}");
+  }
+  expect(keys.queue).toBe("{BAAI/bge}");
 });
 
 test("a job's id leads back to its queue; an idempotency key is a job of its tenant", () => {
