@@ -38,6 +38,17 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/score.ts")).configureScore,
   },
   {
+    name: "eval",
+    description:
+      "Does reranking help on my data, and how deep? Figures, a plot and a page to look at.",
+    load: async () => (await import("./commands/eval.ts")).configureEval,
+  },
+  {
+    name: "judge",
+    description: "Label (query, document) pairs with an LLM behind an OpenAI-compatible endpoint.",
+    load: async () => (await import("./commands/judge.ts")).configureJudge,
+  },
+  {
     name: "queue",
     description: "Look at the queues.",
     load: async () => (await import("./commands/queue.ts")).configureQueue,

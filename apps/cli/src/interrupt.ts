@@ -1,6 +1,10 @@
+import { setMaxListeners } from "node:events";
+
 /** Aborts on Ctrl-C or SIGTERM, so that a command can clean up; a second one ends it at once. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
+  // Everything that is under way listens to it, which is no leak.
+  setMaxListeners(0, controller.signal);
   let signals = 0;
   for (const [signal, code] of [
     ["SIGINT", 130],

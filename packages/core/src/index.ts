@@ -16,3 +16,4 @@ export { openModel } from "./model/families.ts";
 export type { PointwiseModel } from "./model/family.ts";
 export { openModelFolder } from "./model/folder.ts";
 export type { EncodedPairs } from "./tokenize/pairs.ts";
+export { Embedder, type EmbedderOptions } from "./embedder.ts";

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { CollectionError } from "./collection-error.ts";
 import { readLines } from "./lines.ts";
 import { type Judgments, readQrels } from "./qrels.ts";
+import { readTopics } from "./trec/topics.ts";
 
 export interface CollectionDocument {
   readonly id: string;
@@ -28,16 +29,32 @@ export interface Collection {
   readonly judgments: Judgments;
 }
 
+export interface CollectionFiles {
+  /** Judgments, instead of the folder's. */
+  readonly qrels?: string | undefined;
+  /** TREC topics, instead of `queries.jsonl`. */
+  readonly topics?: string | undefined;
+}
+
 /** @throws CollectionError naming file, line and field. */
-export async function readCollection(folder: string): Promise<Collection> {
+export async function readCollection(
+  folder: string,
+  { qrels, topics }: CollectionFiles = {},
+): Promise<Collection> {
   const documents = await collect(readCorpus(folder));
-  const queries = await collect(readQueries(folder));
-  const file = qrelsFile(folder);
+  const queries =
+    topics === undefined ? await collect(readQueries(folder)) : await readTopics(topics);
+  const file = qrels ?? qrelsFile(folder);
   const judgments = await readQrels(file);
   if (!queries.some(({ id }) => judgments.has(id))) {
     throw new CollectionError("judges none of the queries", { code: "file_invalid", file });
   }
   return { documents, queries, judgments };
+}
+
+/** What a reranker reads of a document: its title, as a sentence of its own, and its text. */
+export function documentText({ title, text }: CollectionDocument): string {
+  return title === undefined ? text : `${title}. ${text}`;
 }
 
 /** One document at a time, for a corpus that does not fit into memory. */

@@ -43,3 +43,10 @@ function parseColumns(
   }
   return { query, document, grade: Number(grade) };
 }
+
+/** The lines of a TREC qrels file. */
+export function* formatQrels(judgments: Judgments): Generator<string> {
+  for (const [query, grades] of judgments) {
+    for (const [document, grade] of grades) yield `${query} 0 ${document} ${grade}\n`;
+  }
+}

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import {
   Bm25Index,
+  documentText,
   readCollection,
   type Collection,
   type CollectionDocument,
@@ -41,14 +42,11 @@ export function* toRequests({
   for (const { id, text } of collection.queries) {
     yield {
       query: text,
-      documents: firstStage
-        .get(id)!
-        .map((candidate) => ({ id: candidate.id, text: textOf(documents.get(candidate.id)!) })),
+      documents: firstStage.get(id)!.map(({ id: document }) => ({
+        id: document,
+        text: documentText(documents.get(document)!),
+      })),
       metadata: { query: id },
     };
   }
-}
-
-function textOf({ title, text }: CollectionDocument): string {
-  return title === undefined ? text : `${title}. ${text}`;
 }

@@ -113,7 +113,7 @@ function requireOneLabel({ path, config }: ModelFolder): void {
  * The tokenizer's limit and the position table's, whichever is smaller. RoBERTa-style models number
  * positions from pad_token_id + 1, so their table is that much longer than what fits.
  */
-function maxTokens({ path, config, tokenizerConfig }: ModelFolder): number {
+export function maxTokens({ path, config, tokenizerConfig }: ModelFolder): number {
   const isRoberta = /roberta|camembert/u.test(config.model_type ?? "");
   const offset = isRoberta ? (config.pad_token_id ?? 1) + 1 : 0;
   const positions = (config.max_position_embeddings ?? Infinity) - offset;

@@ -1,5 +1,5 @@
 import { CoreError } from "../errors.ts";
-import type { PostProcessor, TokenizerJson } from "./tokenizer-json.ts";
+import type { PostProcessor, TemplatePiece, TokenizerJson } from "./tokenizer-json.ts";
 
 /**
  * How a model wants a (query, document) pair laid out, e.g. `[CLS] query [SEP] document [SEP]`: read
@@ -25,6 +25,25 @@ export function parsePairTemplate(json: TokenizerJson): PairTemplate {
   return layOut(piecesOf(processor));
 }
 
+/** The ids around a text that stands alone, as an embedding model reads it. */
+export interface SingleTemplate {
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
+/** @throws CoreError `model_unsupported` if the tokenizer has no layout for one text. */
+export function parseSingleTemplate(json: TokenizerJson): SingleTemplate {
+  const processor = findTemplate(json.post_processor);
+  if (processor === undefined) return { before: [], after: [] };
+  if (processor.type !== "TemplateProcessing") {
+    return { before: [processor.cls[1]], after: [processor.sep[1]] };
+  }
+  const pieces = templatePieces(processor, processor.single ?? []);
+  const text = pieces.findIndex((piece) => "text" in piece);
+  if (text < 0) throw unsupported("does not lay out a single text");
+  return { before: idsOf(pieces.slice(0, text)), after: idsOf(pieces.slice(text + 1)) };
+}
+
 type Piece =
   | { readonly ids: readonly number[]; readonly typeId: number }
   | { readonly text: "A" | "B"; readonly typeId: number };
@@ -40,13 +59,7 @@ function findTemplate(processor: PostProcessor | null | undefined): Template | u
 function piecesOf(processor: Template): Piece[] {
   switch (processor.type) {
     case "TemplateProcessing":
-      return processor.pair.map((piece) => {
-        if ("Sequence" in piece) return { text: piece.Sequence.id, typeId: piece.Sequence.type_id };
-        const { id, type_id: typeId } = piece.SpecialToken;
-        const ids = processor.special_tokens[id]?.ids;
-        if (!ids) throw unsupported(`names the special token ${id} without giving its ids`);
-        return { ids, typeId };
-      });
+      return templatePieces(processor, processor.pair);
     case "BertProcessing": {
       const [cls, sep] = [[processor.cls[1]], [processor.sep[1]]];
       return [
@@ -74,22 +87,39 @@ function piecesOf(processor: Template): Piece[] {
   }
 }
 
+function templatePieces(
+  { special_tokens: special }: Extract<Template, { type: "TemplateProcessing" }>,
+  pieces: readonly TemplatePiece[],
+): Piece[] {
+  return pieces.map((piece) => {
+    if ("Sequence" in piece) return { text: piece.Sequence.id, typeId: piece.Sequence.type_id };
+    const { id, type_id: typeId } = piece.SpecialToken;
+    const ids = special[id]?.ids;
+    if (!ids) throw unsupported(`names the special token ${id} without giving its ids`);
+    return { ids, typeId };
+  });
+}
+
+function idsOf(pieces: readonly Piece[]): number[] {
+  return pieces.flatMap((piece) => ("ids" in piece ? piece.ids : []));
+}
+
 function layOut(pieces: readonly Piece[]): PairTemplate {
   const a = pieces.findIndex((piece) => "text" in piece && piece.text === "A");
   const b = pieces.findIndex((piece) => "text" in piece && piece.text === "B");
   const texts = pieces.filter((piece) => "text" in piece).length;
   if (a < 0 || b < a || texts !== 2) throw unsupported("does not lay a pair out as A … B");
-  const ids = (from: number, to: number): number[] =>
-    pieces.slice(from, to).flatMap((piece) => ("ids" in piece ? piece.ids : []));
   const between = pieces.slice(a + 1, b);
-  const [before, middle, after] = [ids(0, a), ids(a + 1, b), ids(b + 1, pieces.length)];
+  const [before, middle, after] = [pieces.slice(0, a), between, pieces.slice(b + 1)].map(idsOf) as [
+    number[],
+    number[],
+    number[],
+  ];
   return {
     before,
     between: middle,
     after,
-    betweenOfQuery: between
-      .filter((piece) => piece.typeId === 0)
-      .reduce((sum, piece) => sum + ("ids" in piece ? piece.ids.length : 0), 0),
+    betweenOfQuery: idsOf(between.filter((piece) => piece.typeId === 0)).length,
     specialTokens: before.length + middle.length + after.length,
   };
 }

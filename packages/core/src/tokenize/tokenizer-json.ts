@@ -18,6 +18,7 @@ export interface AddedToken {
 export type PostProcessor =
   | {
       readonly type: "TemplateProcessing";
+      readonly single?: readonly TemplatePiece[];
       readonly pair: readonly TemplatePiece[];
       readonly special_tokens: Readonly<Record<string, { readonly ids: readonly number[] }>>;
     }

@@ -1,0 +1,291 @@
+import { writeFile } from "node:fs/promises";
+import {
+  adviseDepth,
+  compareRuns,
+  type Collection,
+  type DepthAdvice,
+  describeAdvice,
+  evaluateRun,
+  formatRun,
+  htmlReport,
+  type Measure,
+  parseMeasure,
+  plotDepth,
+  readCollection,
+  type ReportData,
+  rerankedTo,
+  type Run,
+} from "@rankfleet/eval";
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
+import { scoreRun, type ScoringOptions } from "../eval/score-run.ts";
+import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { positive, prefixOption } from "../options.ts";
+import { count, table } from "../print.ts";
+import { traced } from "../traced.ts";
+
+export function configureEval(command: Command): void {
+  command
+    .argument(
+      "<folder>",
+      "a BEIR style folder: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv",
+    )
+    .option(
+      "--first-stage <stage>",
+      "bm25, dense, hybrid or run:FILE (a TREC run)",
+      firstStageSpec,
+      {
+        kind: "bm25",
+      } as const,
+    )
+    .option("--embedding <folder>", "embedding model of dense and hybrid")
+    .option("--depth <number>", "candidates to rerank", positive, 50)
+    .option(
+      "--model <model>",
+      "box or a model folder; with --redis, the id of a model that is served",
+      "box",
+    )
+    .option(
+      "--cascade <model>",
+      "a second, stronger model: how many of the first one's best it needs",
+    )
+    .option("--redis <url>", "rerank through the fleet there; else in this process")
+    .addOption(prefixOption())
+    .option("--device <device>", "in this process: cpu, cuda, webgpu … or auto", "auto")
+    .option("--dtype <dtype>", "in this process: which of the folder's weights")
+    .option("--threads <number>", "in this process: CPU threads", positive)
+    .addOption(
+      new Option("--long-documents <how>", "cut them, or score parts and take the best")
+        .choices(["truncate", "split"])
+        .default("truncate"),
+    )
+    .option(
+      "--measures <list>",
+      "comma-separated: ndcg@k, mrr@k, map, recall@k, p@k",
+      measures,
+      measures(DEFAULT_MEASURES),
+    )
+    .option("--qrels <file>", "judgments, BEIR's or TREC's, instead of the folder's")
+    .option("--topics <file>", "TREC topics, instead of queries.jsonl")
+    .option("--max-queries <number>", "only the first so many judged queries", positive)
+    .option("--json <file>", "write all figures; - for standard output")
+    .option("--report <file>", "write one HTML page: table, depth plot, queries that won and lost")
+    .option("--plot <file>", "write the depth plot as SVG")
+    .option("--run-out <file>", "write the reranked TREC run")
+    .option("--first-stage-out <file>", "write the first stage's TREC run")
+    .addHelpText(
+      "after",
+      `
+Documents below --depth stay behind the reranked ones in the first stage's order.
+
+Examples:
+  rankfleet eval my-data                                         does reranking help here, and how deep?
+  rankfleet eval my-data --depth 200 --report report.html        see the queries that won and lost
+  rankfleet eval my-data --first-stage run:bm25.trec --model ./models/bge --json figures.json
+  rankfleet eval my-data --cascade ./models/bge                  how many of the box's best a strong model needs
+  rankfleet eval my-data --redis redis://queue:6379 --model bge  through a running fleet`,
+    )
+    .action((folder: string, flags: EvalFlags) => traced("eval", () => runEval(folder, flags)));
+}
+
+const DEFAULT_MEASURES = "ndcg@10,mrr@10,map,recall@10,recall@100,p@10";
+
+interface EvalFlags extends Omit<ScoringOptions, "signal"> {
+  readonly firstStage: FirstStageSpec;
+  readonly embedding?: string;
+  readonly cascade?: string;
+  readonly measures: readonly Measure[];
+  readonly qrels?: string;
+  readonly topics?: string;
+  readonly maxQueries?: number;
+  readonly json?: string;
+  readonly report?: string;
+  readonly plot?: string;
+  readonly runOut?: string;
+  readonly firstStageOut?: string;
+}
+
+async function runEval(folder: string, flags: EvalFlags): Promise<void> {
+  const signal = interruptSignal();
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  try {
+    const collection = limited(await readCollection(folder, flags), flags.maxQueries);
+    const { documents, judgments } = collection;
+    say(`${count(documents.length)} documents, ${count(judgments.size)} judged queries`);
+    const firstStage = await retrieve(flags.firstStage, collection, {
+      embedding: flags.embedding,
+      say,
+    });
+    const scored = await scoreRun(firstStage, collection, { ...flags, signal });
+    if (scored.failed > 0) say(`${count(scored.failed)} pairs could not be scored and rank last`);
+    const reranked = rerankedTo(scored.candidates, flags.depth);
+    const rows = compare(firstStage, reranked, collection, flags.measures);
+    const judged = new Map(
+      [...scored.candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]),
+    );
+    const pairsPerSecond = scored.pairs / scored.seconds;
+    const advice = adviseDepth(judged, judgments, { pairsPerSecond });
+    const cascade =
+      flags.cascade === undefined
+        ? undefined
+        : await adviseCascade(flags.cascade, scored.candidates, collection, { ...flags, signal });
+    const settings = {
+      "first stage": "run" in flags.firstStage ? flags.firstStage.run : flags.firstStage.kind,
+      model: scored.model,
+      depth: String(flags.depth),
+      queries: String(rows[0]!.firstStage.byQuery.size),
+      "pairs/s": count(pairsPerSecond),
+    };
+    const report: ReportData = {
+      title: `${folder}: reranking`,
+      settings,
+      rows,
+      advice,
+      queries: collection.queries,
+      documents: new Map(documents.map((document) => [document.id, document])),
+      judgments,
+      firstStage,
+      reranked,
+    };
+    await write(flags.report, () => htmlReport(report));
+    await write(flags.plot, () => plotDepth(advice));
+    await write(flags.runOut, () => [...formatRun(reranked, "rankfleet")].join(""));
+    await write(flags.firstStageOut, () => [...formatRun(firstStage, "first-stage")].join(""));
+    const figures = toJson(rows, advice, cascade, scored, flags);
+    await write(flags.json, () => `${JSON.stringify(figures, null, 2)}\n`);
+    if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    say("\nstopped");
+  }
+}
+
+/** Only judged queries matter, and their judgments alone, so that figures are over the same ones. */
+function limited(collection: Collection, maxQueries: number | undefined): Collection {
+  const judged = collection.queries
+    .filter(({ id }) => collection.judgments.has(id))
+    .slice(0, maxQueries);
+  const judgments = new Map(judged.map(({ id }) => [id, collection.judgments.get(id)!]));
+  return { ...collection, queries: judged, judgments };
+}
+
+function compare(
+  firstStage: Run,
+  reranked: Run,
+  { judgments }: Collection,
+  wanted: readonly Measure[],
+): ReportData["rows"] {
+  const before = evaluateRun(firstStage, judgments, wanted);
+  const after = evaluateRun(reranked, judgments, wanted);
+  return wanted.map(({ name }) => ({
+    measure: name,
+    firstStage: before.get(name)!,
+    reranked: after.get(name)!,
+    comparison: compareRuns(before.get(name)!, after.get(name)!),
+  }));
+}
+
+/** The first model's order is the strong model's first stage, so depth there is the cascade's `keep`. */
+async function adviseCascade(
+  model: string,
+  first: Awaited<ReturnType<typeof scoreRun>>["candidates"],
+  collection: Collection,
+  options: ScoringOptions,
+): Promise<DepthAdvice> {
+  const order = rerankedTo(first, options.depth);
+  const run = new Map(
+    [...order].map(([id, list]) => [
+      id,
+      list.toSorted((a, b) => b.score - a.score).slice(0, options.depth),
+    ]),
+  );
+  const strong = await scoreRun(run, collection, { ...options, model });
+  return adviseDepth(strong.candidates, collection.judgments, {
+    pairsPerSecond: strong.pairs / strong.seconds,
+  });
+}
+
+function toJson(
+  rows: ReportData["rows"],
+  advice: DepthAdvice,
+  cascade: DepthAdvice | undefined,
+  scored: Awaited<ReturnType<typeof scoreRun>>,
+  flags: EvalFlags,
+): object {
+  const means = (of: "firstStage" | "reranked"): object =>
+    Object.fromEntries(rows.map((row) => [row.measure, row[of].mean]));
+  return {
+    queries: rows[0]!.firstStage.byQuery.size,
+    depth: flags.depth,
+    model: scored.model,
+    firstStage: means("firstStage"),
+    reranked: means("reranked"),
+    comparison: Object.fromEntries(rows.map((row) => [row.measure, row.comparison])),
+    pairs: scored.pairs,
+    failed: scored.failed,
+    seconds: scored.seconds,
+    pairsPerSecond: scored.pairs / scored.seconds,
+    advice,
+    // What the SDK's candidate guard should be: new RerankClient({ warnAboveDocuments }).
+    warnAboveDocuments: advice.best,
+    ...(cascade === undefined ? {} : { cascade: { ...cascade, keep: cascade.cheapest } }),
+  };
+}
+
+function show(
+  rows: ReportData["rows"],
+  advice: DepthAdvice,
+  cascade: DepthAdvice | undefined,
+): string {
+  const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
+  const lines = rows.map(({ measure, firstStage, reranked, comparison }) => [
+    measure,
+    firstStage.mean.toFixed(4),
+    reranked.mean.toFixed(4),
+    signed(comparison.difference),
+    comparison.interval.map(signed).join(" … "),
+    comparison.pValue.toFixed(4),
+    `${comparison.wins}/${comparison.losses}/${comparison.ties}`,
+  ]);
+  const head = [
+    "measure",
+    "first stage",
+    "reranked",
+    "difference",
+    "95 % interval",
+    "p",
+    "better/worse/same",
+  ];
+  const depths = advice.points.map(({ depth, value, recall, pairs, seconds }) => [
+    depth,
+    value.toFixed(4),
+    recall.toFixed(4),
+    count(pairs),
+    seconds === undefined ? "" : seconds.toFixed(1),
+  ]);
+  return [
+    table(head, lines),
+    "",
+    table(["depth", advice.measure, advice.recallMeasure, "pairs", "seconds"], depths),
+    "",
+    describeAdvice(advice),
+    `Guard for the SDK: new RerankClient({ warnAboveDocuments: ${advice.best} })`,
+    ...(cascade === undefined
+      ? []
+      : [`Cascade: keep ${cascade.cheapest} for the second model. ${describeAdvice(cascade)}`]),
+  ].join("\n");
+}
+
+async function write(file: string | undefined, content: () => string): Promise<void> {
+  if (file === undefined) return;
+  if (file === "-") process.stdout.write(content());
+  else await writeFile(file, content());
+}
+
+function measures(list: string): Measure[] {
+  try {
+    return list.split(",").map((name) => parseMeasure(name.trim()));
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}

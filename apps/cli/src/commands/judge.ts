@@ -1,0 +1,125 @@
+import { writeFile } from "node:fs/promises";
+import {
+  agreement,
+  documentText,
+  formatQrels,
+  type Judgments,
+  judgePairs,
+  type PairToJudge,
+  readCollection,
+  readRun,
+  RUBRIC,
+  trecOrder,
+} from "@rankfleet/eval";
+import type { Command } from "commander";
+import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { positive } from "../options.ts";
+import { count } from "../print.ts";
+import { startProgress } from "../progress.ts";
+
+export function configureJudge(command: Command): void {
+  command
+    .argument("<folder>", "a BEIR style folder")
+    .requiredOption(
+      "--endpoint <url>",
+      "an OpenAI-compatible API, up to its version: http://127.0.0.1:8000/v1",
+    )
+    .requiredOption("--llm <name>", "the endpoint's name of the model")
+    .requiredOption("--output <file>", "qrels to write")
+    .option(
+      "--run <file>",
+      "judge the best of this TREC run; default: the pairs that people have judged",
+    )
+    .option("--depth <number>", "documents of the run for each query", positive, 10)
+    .option("--cache <file>", "answers so far; default: OUTPUT.cache.jsonl")
+    .option("--concurrency <number>", "requests at a time", positive, 8)
+    .option("--json", "print the figures as JSON")
+    .option("--show-rubric", "print the prompt's rubric first")
+    .addHelpText(
+      "after",
+      `
+The key, if the endpoint wants one, is read from OPENAI_API_KEY. Stopped at any point, the same command goes on where
+it was. Labels of a model are no substitute for people's: see the agreement, where there are some.
+
+Example:
+  rankfleet judge my-data --endpoint http://127.0.0.1:8000/v1 --llm qwen3-8b --run bm25.trec --output llm.qrels`,
+    )
+    .action(judge);
+}
+
+interface JudgeFlags {
+  readonly endpoint: string;
+  readonly llm: string;
+  readonly output: string;
+  readonly run?: string;
+  readonly depth: number;
+  readonly cache?: string;
+  readonly concurrency: number;
+  readonly json?: boolean;
+  readonly showRubric?: boolean;
+}
+
+async function judge(folder: string, flags: JudgeFlags): Promise<void> {
+  const signal = interruptSignal();
+  if (flags.showRubric) process.stderr.write(`${RUBRIC}\n\n`);
+  const collection = await readCollection(folder);
+  const pairs = await pairsOf(collection, flags);
+  const progress = startProgress({ total: pairs.length, unit: "pairs" });
+  let done = 0;
+  try {
+    const judged = await judgePairs(pairs, {
+      endpoint: { url: flags.endpoint, model: flags.llm, apiKey: process.env["OPENAI_API_KEY"] },
+      cacheFile: flags.cache ?? `${flags.output}.cache.jsonl`,
+      concurrency: flags.concurrency,
+      signal,
+      onJudged: () => progress.update(++done, done),
+    });
+    progress.stop();
+    const labels: Judgments = new Map();
+    for (const { query, document, grade } of judged) {
+      if (grade === undefined) continue;
+      labels.set(query, (labels.get(query) ?? new Map<string, number>()).set(document, grade));
+    }
+    await writeFile(flags.output, [...formatQrels(labels)].join(""));
+    const unclear = judged.filter(({ grade }) => grade === undefined).length;
+    const cached = judged.filter(({ isCached }) => isCached).length;
+    const agreed = agreement(collection.judgments, labels);
+    if (flags.json) {
+      process.stdout.write(
+        `${JSON.stringify({ pairs: pairs.length, unclear, cached, agreement: agreed })}\n`,
+      );
+      return;
+    }
+    process.stdout.write(
+      `${count(judged.length - unclear)} labels in ${flags.output} (${count(cached)} from the cache, ${count(unclear)} answers without a grade)\n` +
+        (agreed.pairs === 0
+          ? "none of these pairs has a human label to compare with\n"
+          : `agreement with ${count(agreed.pairs)} human labels: ${(100 * agreed.observed).toFixed(0)} % equal, Cohen's κ ${agreed.kappa.toFixed(2)}, relevant or not κ ${agreed.binaryKappa.toFixed(2)}\n`),
+    );
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    process.stderr.write("\nstopped; the same command goes on from here\n");
+  } finally {
+    progress.stop();
+  }
+}
+
+async function pairsOf(
+  { queries, documents, judgments }: Awaited<ReturnType<typeof readCollection>>,
+  { run: file, depth }: JudgeFlags,
+): Promise<PairToJudge[]> {
+  const texts = new Map(documents.map((document) => [document.id, documentText(document)]));
+  const run = file === undefined ? undefined : await readRun(file);
+  return queries.flatMap(({ id: query, text: queryText }) => {
+    const ids =
+      run === undefined
+        ? [...(judgments.get(query)?.keys() ?? [])]
+        : trecOrder(run.get(query) ?? [])
+            .slice(0, depth)
+            .map(({ id }) => id);
+    return ids.flatMap((document) => {
+      const documentText = texts.get(document);
+      return documentText === undefined ? [] : [{ query, document, queryText, documentText }];
+    });
+  });
+}

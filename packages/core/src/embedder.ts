@@ -1,0 +1,64 @@
+import { availableParallelism } from "node:os";
+import { ThreadChannel } from "./engine/channel.ts";
+import type { EmbedData, EmbedFacts, EmbedReply, EmbedRequest } from "./engine/embed-thread.ts";
+import { openModelFolder } from "./model/folder.ts";
+import { readEmbeddingConfig, type EmbeddingConfig } from "./model/embedding.ts";
+
+export interface EmbedderOptions {
+  /** As of `Reranker.load`. */
+  readonly dtype?: string | undefined;
+  readonly device?: string | undefined;
+  /** Threads of a forward pass. Default: as many as there are cores. */
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Text in, unit vectors out: a bi-encoder from a Sentence Transformers style folder, for the first stage
+ * of an evaluation. Pooling and prompts are the folder's own; vectors are normalised, so that their dot
+ * product is the cosine.
+ */
+export class Embedder {
+  readonly config: EmbeddingConfig;
+  readonly #thread: ThreadChannel<EmbedFacts, EmbedRequest, EmbedReply>;
+
+  private constructor(
+    config: EmbeddingConfig,
+    thread: ThreadChannel<EmbedFacts, EmbedRequest, EmbedReply>,
+  ) {
+    this.config = config;
+    this.#thread = thread;
+  }
+
+  /** @throws CoreError `model_folder_invalid`, `model_unsupported` or `device_unavailable`. */
+  static async load(path: string, options: EmbedderOptions = {}): Promise<Embedder> {
+    const folder = await openModelFolder(path, options.dtype);
+    const config = await readEmbeddingConfig(folder);
+    const data: EmbedData = {
+      folder,
+      config,
+      backend: {
+        device: options.device ?? "auto",
+        intraOpThreads: options.threads ?? availableParallelism(),
+      },
+    };
+    const thread = new ThreadChannel<EmbedFacts, EmbedRequest, EmbedReply>("embed-thread", data);
+    await thread.ready;
+    return new Embedder(config, thread);
+  }
+
+  /**
+   * One vector a text, in order, each of the same length; texts beyond the model's limit are cut.
+   *
+   * @param kind Chooses the folder's prompt, which is put before each text.
+   */
+  async embed(texts: readonly string[], kind: "query" | "document"): Promise<Float32Array[]> {
+    const { vectors, dimensions } = await this.#thread.call({
+      texts: texts.map((text) => this.config.prompts[kind] + text),
+    });
+    return texts.map((_, index) => vectors.subarray(index * dimensions, (index + 1) * dimensions));
+  }
+
+  close(): Promise<void> {
+    return this.#thread.close();
+  }
+}

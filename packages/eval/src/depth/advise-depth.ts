@@ -1,0 +1,125 @@
+import { evaluateRun, type Evaluation, type Run } from "../metrics/evaluate-run.ts";
+import { parseMeasure } from "../metrics/measures.ts";
+import type { ScoredDocument } from "../metrics/trec-order.ts";
+import type { Judgments } from "../qrels.ts";
+import { bootstrapInterval, compareRuns } from "../statistics/compare-runs.ts";
+
+/** One candidate with the score of the stage that found it, and the reranker's, if it could give one. */
+export interface Candidate {
+  readonly id: string;
+  readonly firstStage: number;
+  readonly score: number | undefined;
+}
+
+/** Each query's candidates, best of the first stage first. */
+export type Candidates = ReadonlyMap<string, readonly Candidate[]>;
+
+export interface DepthPoint {
+  readonly depth: number;
+  readonly value: number;
+  /** 95 %, over queries. */
+  readonly interval: readonly [low: number, high: number];
+  readonly recall: number;
+  readonly pairs: number;
+  /** At the rate that was measured; absent if none was. */
+  readonly seconds?: number;
+}
+
+export interface DepthAdvice {
+  readonly measure: string;
+  readonly recallMeasure: string;
+  readonly points: readonly DepthPoint[];
+  /** Where the measure is highest. */
+  readonly best: number;
+  /** The shallowest depth that cannot be told from the best one on these queries. */
+  readonly cheapest: number;
+  /** From here on recall lies below its peak by more than noise; absent if it never does. */
+  readonly recallFallsFrom?: number;
+}
+
+export interface AdviceOptions {
+  /** Default `ndcg@10`. */
+  readonly measure?: string;
+  /** Default `recall@10`. */
+  readonly recallMeasure?: string;
+  /** Default {@link depthGrid} of the deepest query. */
+  readonly depths?: readonly number[];
+  readonly pairsPerSecond?: number | undefined;
+}
+
+/** 5, 10, 20, 30, 50, 75, 100 … 1,000, as far as `deepest`, which is always in. */
+export function depthGrid(deepest: number): number[] {
+  const grid = [5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000];
+  return [...grid.filter((depth) => depth < deepest), deepest];
+}
+
+/**
+ * Quality against the number of candidates that are reranked (after "Drowning in Documents",
+ * arXiv 2411.11767, where scoring more lowers recall). One pass at full depth gives every shallower
+ * one for free: a document's score does not depend on its neighbours.
+ */
+export function adviseDepth(
+  candidates: Candidates,
+  judgments: Judgments,
+  options: AdviceOptions = {},
+): DepthAdvice {
+  const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond } = options;
+  const deepest = Math.max(1, ...[...candidates.values()].map((list) => list.length));
+  const depths = options.depths ?? depthGrid(deepest);
+  const measures = [parseMeasure(measure), parseMeasure(recallMeasure)];
+  const evaluated = depths.map((depth) => {
+    const evaluations = evaluateRun(rerankedTo(candidates, depth), judgments, measures);
+    return {
+      depth,
+      quality: evaluations.get(measure)!,
+      recall: evaluations.get(recallMeasure)!,
+      pairs: [...candidates.values()].reduce((sum, list) => sum + Math.min(depth, list.length), 0),
+    };
+  });
+  const best = highest(evaluated, ({ quality }) => quality);
+  const peak = highest(evaluated, ({ recall }) => recall);
+  const fallen = evaluated.find(
+    ({ depth, recall }) => depth > peak.depth && isWorse(peak.recall, recall),
+  );
+  return {
+    measure,
+    recallMeasure,
+    points: evaluated.map(({ depth, quality, recall, pairs }) => ({
+      depth,
+      value: quality.mean,
+      interval: bootstrapInterval([...quality.byQuery.values()], ADVICE),
+      recall: recall.mean,
+      pairs,
+      ...(pairsPerSecond === undefined ? {} : { seconds: pairs / pairsPerSecond }),
+    })),
+    best: best.depth,
+    cheapest: evaluated.find(({ quality }) => !isWorse(best.quality, quality))!.depth,
+    ...(fallen === undefined ? {} : { recallFallsFrom: fallen.depth }),
+  };
+}
+
+/** The first `depth` candidates by the reranker's score, the others below in the first stage's order. */
+export function rerankedTo(candidates: Candidates, depth: number): Run {
+  return new Map([...candidates].map(([query, list]) => [query, rerankOne(list, depth)]));
+}
+
+const ADVICE = { samples: 2_000 };
+
+function rerankOne(list: readonly Candidate[], depth: number): ScoredDocument[] {
+  const scored = list.slice(0, depth).filter(({ score }) => score !== undefined);
+  const lowest = scored.reduce((low, { score }) => Math.min(low, score!), 0);
+  const others = list.filter(({ score }, index) => index >= depth || score === undefined);
+  return [
+    ...scored.map(({ id, score }) => ({ id, score: score! })),
+    ...others.map(({ id }, index) => ({ id, score: lowest - 1 - index })),
+  ];
+}
+
+function highest<Item>(items: readonly Item[], of: (item: Item) => Evaluation): Item {
+  return items.reduce((a, b) => (of(b).mean > of(a).mean + 1e-9 ? b : a));
+}
+
+/** Lower by more than resampling the queries explains. */
+function isWorse(reference: Evaluation, other: Evaluation): boolean {
+  return compareRuns(reference, other, ADVICE).interval[1] < 0;
+}

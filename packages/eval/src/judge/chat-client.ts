@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+export interface ChatEndpoint {
+  /** Up to and including the version, e.g. `http://127.0.0.1:8000/v1`. */
+  readonly url: string;
+  readonly model: string;
+  readonly apiKey?: string | undefined;
+}
+
+export type JudgeErrorCode = "endpoint_failed" | "endpoint_refused";
+
+/** The endpoint did not answer, or not with a completion; labels that are there already are kept. */
+export class JudgeError extends Error {
+  override readonly name = "JudgeError";
+  readonly code: JudgeErrorCode;
+
+  constructor(code: JudgeErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
+const TRIES = 6;
+const FIRST_DELAY_MS = 500;
+const TIMEOUT_MS = 120_000;
+
+/**
+ * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
+ * 408, 409, 429, 5xx and lost connections, as long as `Retry-After` asks, else 0.5 s and doubling.
+ *
+ * @throws JudgeError `endpoint_refused` for any other status, `endpoint_failed` when tries run out.
+ */
+export async function complete(
+  endpoint: ChatEndpoint,
+  messages: readonly { role: string; content: string }[],
+  signal?: AbortSignal,
+): Promise<string> {
+  let failure: unknown;
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    signal?.throwIfAborted();
+    const reply = await post(endpoint, messages, signal).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      return error as Error;
+    });
+    if (reply instanceof Error) {
+      failure = reply;
+    } else if (reply.ok) {
+      return contentOf(await reply.json());
+    } else {
+      const problem = `${endpoint.url} answered ${reply.status}: ${(await reply.text()).slice(0, 200)}`;
+      if (![408, 409, 429].includes(reply.status) && reply.status < 500) {
+        throw new JudgeError("endpoint_refused", problem);
+      }
+      failure = new Error(problem);
+    }
+    const asked =
+      reply instanceof Error ? Number.NaN : Number(reply.headers.get("retry-after") ?? "");
+    const delayMs = asked > 0 ? asked * 1000 : FIRST_DELAY_MS * 2 ** attempt;
+    if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal });
+  }
+  const why = failure instanceof Error ? failure.message : String(failure);
+  throw new JudgeError(
+    "endpoint_failed",
+    `no answer from ${endpoint.url} in ${TRIES} tries: ${why}`,
+    failure,
+  );
+}
+
+function post(
+  { url, model, apiKey }: ChatEndpoint,
+  messages: readonly unknown[],
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  return fetch(`${url.replace(/\/$/u, "")}/chat/completions`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
+    },
+    body: JSON.stringify({ model, messages, temperature: 0 }),
+    signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+  });
+}
+
+function contentOf(reply: unknown): string {
+  const { choices } = (reply ?? {}) as { choices?: { message?: { content?: unknown } }[] };
+  const content = choices?.[0]?.message?.content;
+  if (typeof content === "string") return content;
+  throw new JudgeError("endpoint_refused", "the answer has no choices[0].message.content");
+}

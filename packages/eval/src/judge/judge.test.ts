@@ -1,0 +1,116 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { agreement } from "./agreement.ts";
+import { judgePairs, type PairToJudge } from "./judge-pairs.ts";
+import { parseGrade } from "./rubric.ts";
+
+/** A fake of an OpenAI-compatible endpoint, which cannot exist here; it speaks its protocol over HTTP. */
+let server: Server;
+let asked: { model: string; messages: { content: string }[]; temperature: number }[];
+let answer: (n: number) => { status: number; content: string };
+let folder: string;
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "judge-test-"));
+  asked = [];
+  answer = () => ({ status: 200, content: "grade: 2" });
+  server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (chunk: Buffer) => (body += chunk.toString()));
+    request.on("end", () => {
+      asked.push(JSON.parse(body) as (typeof asked)[number]);
+      const { status, content } = answer(asked.length);
+      response.writeHead(status, { "content-type": "application/json", "retry-after": "0.01" });
+      response.end(
+        status === 200
+          ? JSON.stringify({ choices: [{ message: { role: "assistant", content } }] })
+          : content,
+      );
+    });
+  }).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+});
+afterEach(() => {
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+const pairs: PairToJudge[] = Array.from({ length: 6 }, (_, i) => ({
+  query: "q",
+  document: `d${i}`,
+  queryText: "how deep is the lake",
+  documentText: `passage ${i}`,
+}));
+const options = () => ({
+  endpoint: {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    model: "judge",
+  },
+  cacheFile: join(folder, "cache.jsonl"),
+  concurrency: 2,
+});
+
+test("each pair is asked once at temperature 0, and never again with the same cache", async () => {
+  const judged = await judgePairs(pairs, options());
+  expect(judged.map(({ grade, isCached }) => [grade, isCached])).toEqual(Array(6).fill([2, false]));
+  expect(asked).toHaveLength(6);
+  expect(asked[0]).toMatchObject({ model: "judge", temperature: 0 });
+  expect(asked[0]!.messages[1]!.content).toContain("how deep is the lake");
+  const again = await judgePairs(pairs, options());
+  expect(again.every(({ isCached }) => isCached)).toBe(true);
+  expect(asked).toHaveLength(6);
+});
+
+test("after a failure the next run goes on where it stopped, also behind a line that was cut off", async () => {
+  answer = (n) => (n <= 3 ? { status: 200, content: "3" } : { status: 401, content: "no key" });
+  await expect(judgePairs(pairs, { ...options(), concurrency: 1 })).rejects.toMatchObject({
+    code: "endpoint_refused",
+    message: expect.stringContaining("no key") as string,
+  });
+  writeFileSync(options().cacheFile, `${readFileSync(options().cacheFile, "utf8")}{"key":"torn`);
+  answer = () => ({ status: 200, content: "grade: 1" });
+  asked = [];
+  const judged = await judgePairs(pairs, options());
+  expect(judged.map(({ grade }) => grade)).toEqual([3, 3, 3, 1, 1, 1]);
+  expect(asked).toHaveLength(3);
+  expect((await judgePairs(pairs, options())).every(({ isCached }) => isCached)).toBe(true);
+});
+
+test("a busy endpoint is asked again", async () => {
+  answer = (n) =>
+    n <= 2 ? { status: n === 1 ? 429 : 503, content: "busy" } : { status: 200, content: "0" };
+  const judged = await judgePairs(pairs.slice(0, 1), options());
+  expect([judged[0]!.grade, asked.length]).toEqual([0, 3]);
+});
+
+describe("answers", () => {
+  test.each([
+    ["grade: 3", 3],
+    ["Grade: **2**", 2],
+    [" 1 ", 1],
+    ["The passage earns a grade of 0? No. grade: 2", 2],
+    ["grade: 7", undefined],
+    ["relevant", undefined],
+  ])("%j is %s", (text, grade) => {
+    expect(parseGrade(text)).toBe(grade);
+  });
+});
+
+test("Cohen's κ of the textbook's table: 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no is 0.40", () => {
+  const counts: [number, number, number][] = [
+    [1, 1, 20],
+    [1, 0, 5],
+    [0, 1, 10],
+    [0, 0, 15],
+  ];
+  const list = counts.flatMap(([a, b, n]) => Array.from({ length: n }, () => [a, b] as const));
+  const side = (which: 0 | 1) =>
+    new Map([["q", new Map(list.map((pair, i) => [`d${i}`, pair[which]]))]]);
+  const { pairs: compared, observed, kappa, binaryKappa } = agreement(side(0), side(1));
+  expect([compared, observed]).toEqual([50, 0.7]);
+  expect(kappa).toBeCloseTo(0.4, 12);
+  expect(binaryKappa).toBeCloseTo(0.4, 12);
+});

@@ -1,0 +1,44 @@
+import { CollectionError } from "../collection-error.ts";
+import type { CollectionQuery } from "../collection.ts";
+import { readLines } from "../lines.ts";
+
+/**
+ * Reads TREC topics: `<top> … <num> Number: 301 … <title> words … </top>`, of which the title is the
+ * query. The tags' `Number:` and `Topic:` words are optional, and closing tags are too, as in the
+ * tracks of the nineties.
+ *
+ * @throws CollectionError at a topic without number or title.
+ */
+export async function readTopics(file: string): Promise<CollectionQuery[]> {
+  const queries: CollectionQuery[] = [];
+  const seen = new Set<string>();
+  let topic: { line: number; text: string } | undefined;
+  for await (const { number: line, text } of readLines(file)) {
+    if (/^\s*<top>/iu.test(text)) topic = { line, text: "" };
+    else if (topic !== undefined && /<\/top>/iu.test(text)) {
+      const query = parseTopic(topic.text, file, topic.line);
+      if (seen.has(query.id))
+        throw invalid(file, topic.line, "num", `"${query.id}" is there twice`);
+      seen.add(query.id);
+      queries.push(query);
+      topic = undefined;
+    } else if (topic !== undefined) topic.text += `${text}\n`;
+  }
+  if (topic !== undefined) throw invalid(file, topic.line, "top", "the topic has no </top>");
+  if (queries.length === 0) throw invalid(file, 1, "top", "there is no <top> in it");
+  return queries;
+}
+
+function parseTopic(text: string, file: string, line: number): CollectionQuery {
+  const field = (tag: string): string =>
+    (new RegExp(`<${tag}>([^<]*)`, "iu").exec(text)?.[1] ?? "").replaceAll(/\s+/gu, " ").trim();
+  const id = field("num").replace(/^Number:\s*/iu, "");
+  const title = field("title").replace(/^Topic:\s*/iu, "");
+  if (id === "") throw invalid(file, line, "num", "the topic has no <num>");
+  if (title === "") throw invalid(file, line, "title", `the topic ${id} has no <title>`);
+  return { id, text: title };
+}
+
+function invalid(file: string, line: number, field: string, problem: string): CollectionError {
+  return new CollectionError(problem, { code: "file_invalid", file, line, field });
+}

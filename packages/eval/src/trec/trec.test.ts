@@ -1,0 +1,93 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { formatQrels, readQrels } from "../qrels.ts";
+import { formatRun, readRun } from "./run-file.ts";
+import { readTopics } from "./topics.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "trec-test-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function file(text: string): string {
+  const path = join(folder, "file");
+  writeFileSync(path, text);
+  return path;
+}
+
+test("a run survives being written and read, ranked as trec_eval ranks its ties", async () => {
+  const run = new Map([
+    [
+      "q1",
+      [
+        { id: "a", score: 1 },
+        { id: "b", score: 1 },
+        { id: "c", score: 2.5 },
+      ],
+    ],
+    ["q2", [{ id: "a", score: -3e-7 }]],
+  ]);
+  const text = [...formatRun(run, "mine")].join("");
+  expect(text.split("\n").slice(0, 3)).toEqual([
+    "q1 Q0 c 1 2.5 mine",
+    "q1 Q0 b 2 1 mine",
+    "q1 Q0 a 3 1 mine",
+  ]);
+  const read = await readRun(file(`# a comment\n${text.replaceAll(" ", "\t")}`));
+  expect(read.get("q2")).toEqual(run.get("q2"));
+  expect(new Set(read.get("q1"))).toEqual(new Set(run.get("q1")));
+});
+
+test.each([
+  ["q1 Q0 a 1 2", "columns"],
+  ["q1 Q0 a 1 high tag", "score"],
+  ["q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t", "document"],
+])("a run with %j is refused for its %s", async (text, field) => {
+  await expect(readRun(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
+});
+
+test("judgments survive being written and read", async () => {
+  const judgments = new Map([
+    [
+      "q1",
+      new Map([
+        ["a", 2],
+        ["b", 0],
+      ]),
+    ],
+  ]);
+  expect(await readQrels(file([...formatQrels(judgments)].join("")))).toEqual(judgments);
+});
+
+describe("topics", () => {
+  test("of the nineties, with prefixes and without closing tags; and of today", async () => {
+    const text = `<top>
+<num> Number: 301
+<title> Topic: International
+Organized Crime
+<desc> Description:
+Identify organizations.
+</top>
+<top><num>302</num>
+<title>poliomyelitis</title>
+</top>`;
+    // The first line of the second topic stands beside its <top>, which is where its number is.
+    const topics = await readTopics(file(text.replace("<top><num>", "<top>\n<num>")));
+    expect(topics).toEqual([
+      { id: "301", text: "International Organized Crime" },
+      { id: "302", text: "poliomyelitis" },
+    ]);
+  });
+
+  test.each([
+    ["<top>\n<title> x\n</top>", "num"],
+    ["<top>\n<num> 1\n</top>", "title"],
+    ["<top>\n<num> 1\n<title> x\n", "top"],
+    ["nothing", "top"],
+  ])("%j is refused for its %s", async (text, field) => {
+    await expect(readTopics(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
+  });
+});
