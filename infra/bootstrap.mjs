@@ -91,7 +91,7 @@ function workspaceManifests() {
 }
 
 async function build(pnpm) {
-  await must(join(bin, "turbo"), ["run", "build", "--output-logs=errors-only", "--no-daemon"], {
+  await must(join(bin, "turbo"), ["run", "build", "--output-logs=errors-only"], {
     PATH: `${pnpm}${delimiter}${process.env.PATH}`,
     TURBO_TELEMETRY_DISABLED: "1",
     TURBO_NO_UPDATE_NOTIFIER: "1",

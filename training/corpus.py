@@ -28,6 +28,10 @@ CAPS = {
     "python_peps": 5_000,
 }
 DEFAULT_CAP = 20_000
+# Of each training source, pairs kept apart to tell what was learnt from what was memorised; and how many
+# of the source's passages BM25 searches for them.
+HELD_OUT = 100
+HELD_OUT_POOL = 4_000
 VALIDATION_SOURCES = ("covid_qa", "dstc9_faq", "interview_qa", "omos_qa", "til")
 
 
@@ -60,10 +64,23 @@ def training_sources() -> list[str]:
 
 
 def read_training() -> dict[str, list[Pair]]:
-    return {name: read_pairs(name, CAPS.get(name, DEFAULT_CAP)) for name in training_sources()}
+    """Without the held-out pairs, and without any whose query or passage is a held-out pair's."""
+    training = {}
+    for name in training_sources():
+        pairs = read_pairs(name, CAPS.get(name, DEFAULT_CAP))
+        queries = {pair.query.lower() for pair in pairs[:HELD_OUT]}
+        documents = {pair.document for pair in pairs[:HELD_OUT]}
+        rest = pairs[HELD_OUT:]
+        training[name] = [pair for pair in rest if pair.query.lower() not in queries and pair.document not in documents]
+    return training
 
 
-def read_validation(cap: int = 400) -> dict[str, list[Pair]]:
+def read_held_out() -> dict[str, list[Pair]]:
+    """Pairs of the training sources that are not trained on, followed by others of the source as distractors."""
+    return {name: read_pairs(name, HELD_OUT_POOL) for name in training_sources()}
+
+
+def read_validation() -> dict[str, list[Pair]]:
     return {name: read_pairs(name) for name in VALIDATION_SOURCES}
 
 
@@ -75,8 +92,30 @@ def inverse_cloze(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
         words = pair.document.split()
         if rng.random() >= share or len(words) < 50:
             continue
-        length = rng.randint(4, 10)
+        # Mostly keywords; now and then as long as a person who explains what he wants.
+        length = rng.randint(4, 10) if rng.random() < 0.6 else rng.randint(12, 30)
         start = rng.randint(0, min(len(words), 120) - length)
         rest = words[:start] + words[start + length :]
         made.append(Pair(" ".join(words[start : start + length]), " ".join(rest), pair.source))
     return made
+
+
+# What people write around what they want; written for this project.
+OPENINGS = (
+    "I am interested in", "I am looking for articles about", "please find documents dealing with",
+    "information on", "any papers which discuss", "what is known about", "I would like to know",
+    "can somebody explain", "we need material concerning", "find all references to", "does anyone know",
+    "list the results that concern", "I want to read something about", "describe", "could you tell me",
+    "reports on the subject of", "my question is about", "relevant literature regarding", "studies of",
+)
+CLOSINGS = (
+    "thanks in advance", "and related topics", "in general", "as well as similar work", "if there is any",
+    "including recent results", "and how it is used", "or anything like it", "please", "in detail",
+)
+
+
+def worded(query: str, rng: random.Random) -> str:
+    """The query as somebody would put it who talks to a librarian: fillers must not count as content."""
+    opening = rng.choice(OPENINGS) if rng.random() < 0.85 else ""
+    closing = rng.choice(CLOSINGS) if rng.random() < 0.4 else ""
+    return " ".join(part for part in (opening, query, closing) if part)

@@ -16,10 +16,11 @@ from stems import stem_classes
 from vocabulary import write_tokenizer
 
 # Nothing in the graph limits the length; beyond this it has not been trained nor tried.
-MAX_LENGTH = 1024
+MAX_LENGTH = 512
 
 
 def load(checkpoint: str) -> tuple[Box, list[str]]:
+    """The trained model and its vocabulary."""
     saved = torch.load(checkpoint)
     model = Box(stem_classes(saved["vocabulary"]), saved["dimensions"])
     model.load_state_dict(saved["state"])
@@ -33,15 +34,16 @@ def main() -> None:
     arguments.add_argument("--out", default=str(Path(__file__).resolve().parents[1] / "models" / "box"))
     options = arguments.parse_args()
     model, vocabulary = load(options.checkpoint)
+    weight = torch.load(options.checkpoint)["first_stage_weight"]
     folder = Path(options.out)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     write_tokenizer(vocabulary, folder, MAX_LENGTH)
-    write_config(model, folder)
+    write_config(model, weight, folder)
     write_graph(model, folder / "onnx" / "model.onnx")
     print(f"{folder}: {sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()) / 1e6:.1f} MB")
 
 
-def write_config(model: Box, folder: Path) -> None:
+def write_config(model: Box, first_stage_weight: float, folder: Path) -> None:
     config = {
         "architectures": ["BertForSequenceClassification"],
         "model_type": "bert",
@@ -54,7 +56,7 @@ def write_config(model: Box, folder: Path) -> None:
         "pad_token_id": 0,
         "rankfleet": {
             "note": "Takes and gives what a BERT cross-encoder does; inside it is a kernel-pooling matcher. See README.md.",
-            "convolutions": len(model.convolutions),
+            "first_stage_weight": first_stage_weight,
         },
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

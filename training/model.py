@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from vocabulary import SPECIAL
 
 # Query tokens beyond this take no part in matching.
-MAX_QUERY = 64
+MAX_QUERY = 96
 KERNEL_MEANS = (0.95, 0.8, 0.65, 0.5, 0.35, 0.2)
 KERNEL_WIDTH = 0.1
-# Tokens at a document's start, where its title and its topic are.
-HEAD = 24
 # How far apart two neighbours of the query may be in the document to count as near.
 NEAR = 7
+# Tokens of a window: what stands together in a long document counts for more than what is scattered.
+WINDOW = 48
 FEATURES = 2 * (len(KERNEL_MEANS) + 1) + 9
 POOLED = 6
 
@@ -52,35 +52,37 @@ class Box(nn.Module):
         real = attention_mask.to(torch.float32) * (input_ids >= len(SPECIAL)).to(torch.float32)
         types = token_type_ids.to(torch.float32)
         document = real * types
-        query = (real * (1 - types))[:, :MAX_QUERY]
+        # No more columns than the longest query needs: matching is most of the work.
+        width = ((1 - types) * attention_mask).sum(1).amax(0).clamp(max=MAX_QUERY).to(torch.int64)
+        query = (real * (1 - types))[:, :width]
         # float() because the shipped file keeps the vectors in half precision; all arithmetic is float32.
         raw = self.embedding(input_ids).float() * real.unsqueeze(-1)
         context = self._in_context(raw, real)
         lengths = document.sum(1, keepdim=True)
         log_lengths = 0.2 * torch.log1p(lengths)
-        strength = F.softplus(self.weight(input_ids[:, :MAX_QUERY]))
-        exact = self._same(input_ids, document).amax(2, keepdim=True)
-        same = self._same(self.stems[input_ids], document)
+        strength = F.softplus(self.weight(input_ids[:, :width]))
+        exact = self._same(input_ids, document, width).amax(2, keepdim=True)
+        same = self._same(self.stems[input_ids], document, width)
         counts = same.sum(2, keepdim=True)
         saturated = self._saturated(counts, lengths)
-        early = (same * (torch.cumsum(document, 1) <= HEAD).to(torch.float32).unsqueeze(1)).amax(2, keepdim=True)
+        weights = strength * query.unsqueeze(-1)
+        total = weights.sum(1) + 1e-6
+        window, best_window = self._best_window(same, weights / total.unsqueeze(1))
         features = torch.cat(
             [
-                self._match(raw, document),
-                self._match(context, document),
+                self._match(raw, document, width),
+                self._match(context, document, width),
                 exact,
                 same.amax(2, keepdim=True),
                 torch.log1p(counts),
                 saturated,
-                early,
+                window,
                 *self._neighbours(same),
                 log_lengths.unsqueeze(1).expand(-1, query.shape[1], -1),
                 0.2 * strength,
             ],
             dim=2,
         )
-        weights = strength * query.unsqueeze(-1)
-        total = weights.sum(1) + 1e-6
         tokens = torch.relu(self.token(features))
         summed = (tokens * weights).sum(1)
         share = lambda feature: (feature * weights).sum(1) / total
@@ -91,7 +93,7 @@ class Box(nn.Module):
                 0.1 * summed,
                 share(exact),
                 bm25,
-                share(early),
+                best_window,
                 log_lengths,
                 0.1 * total,
                 0.2 * torch.log1p(query.sum(1, keepdim=True)),
@@ -100,14 +102,25 @@ class Box(nn.Module):
         )
         return self.score(pooled) + self.coverage * (bm25 - 0.5)
 
-    def _same(self, ids, document):
+    def _same(self, ids, document, width):
         """[rows, query, length]: 1 where a document token is the query token."""
-        return (ids[:, :MAX_QUERY].unsqueeze(2) == ids.unsqueeze(1)).to(torch.float32) * document.unsqueeze(1)
+        return (ids[:, :width].unsqueeze(2) == ids.unsqueeze(1)).to(torch.float32) * document.unsqueeze(1)
 
     def _saturated(self, counts, lengths):
         k1, b, mean = self.saturation[0], self.saturation[1], torch.exp(self.saturation[2])
         norm = k1 * (1 - b + b * lengths / mean)
         return counts / (counts + norm.unsqueeze(1).clamp(min=0.05))
+
+    def _best_window(self, same, shares):
+        """Per query token: is it where most of the query is (soft); and how much of the query is there."""
+        # Room behind the end, so that every window that begins in the document is there however long the
+        # batch is: a score must not depend on what is padded beside it.
+        inside = F.max_pool1d(F.pad(same, (WINDOW // 2, WINDOW)), WINDOW, stride=WINDOW // 2)
+        coverage = (inside * shares).sum(1)
+        # A softmax less one: a window without a match has no part in it.
+        choice = torch.exp(16 * coverage) - 1
+        choice = choice / (choice.sum(1, keepdim=True) + 1e-6)
+        return (inside * choice.unsqueeze(1)).sum(2, keepdim=True), coverage.amax(1, keepdim=True)
 
     def _neighbours(self, same):
         """Per query token: does it stand before the next one of the query in the document, is it near it."""
@@ -125,10 +138,10 @@ class Box(nn.Module):
             hidden = norm(hidden + F.gelu(moved)) * keep
         return hidden
 
-    def _match(self, vectors, document):
+    def _match(self, vectors, document, width):
         """Per query token: how many document tokens are how similar (log), and the best similarity."""
         unit = vectors / (vectors.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
-        similarity = torch.matmul(unit[:, :MAX_QUERY], unit.transpose(1, 2))
+        similarity = torch.matmul(unit[:, :width], unit.transpose(1, 2))
         mask = document.unsqueeze(1)
         kernels = [
             torch.log1p((torch.exp(-((similarity - mean) ** 2) / (2 * KERNEL_WIDTH**2)) * mask).sum(2, keepdim=True))

@@ -8,14 +8,13 @@ import copy
 import math
 import random
 import time
-from collections import Counter
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from batches import to_rows
-from corpus import inverse_cloze, read_training, read_validation
+from corpus import inverse_cloze, read_held_out, read_training, read_validation, worded
 from embeddings import ppmi_svd
 from model import Box
 from negatives import make_groups
@@ -28,7 +27,9 @@ GROUPS_PER_STEP = 24
 DIMENSIONS = 96
 VOCABULARY = 28_000
 EMA = 0.999
-CROPPED = 0.35
+CROPPED = 0.2
+WORDED = 0.2
+QUERIES_HELD_OUT = 30
 
 
 def main() -> None:
@@ -48,37 +49,43 @@ def main() -> None:
     tokenizer = Tokenizer(vocabulary)
     say(f"vocabulary of {len(vocabulary)} pieces")
 
-    queries, passages, groups = gather(sources, tokenizer)
+    queries, passages, groups, chances = gather(sources, tokenizer)
     say(f"{len(groups)} groups over {len(passages)} passages")
     model = Box(stem_classes(vocabulary), DIMENSIONS)
     initialize(model, passages)
     say("token vectors and weights from the text")
     checks = {name: prepare(pairs, tokenizer) for name, pairs in read_validation().items()}
+    held_out = {name: prepare(pairs, tokenizer, QUERIES_HELD_OUT) for name, pairs in read_held_out().items()}
 
     def check(step: int, candidate: Box) -> float:
         figures = {name: reciprocal_ranks(candidate, c) for name, c in checks.items()}
         mean = float(np.mean([ours for _, ours in figures.values()]))
         shown = "  ".join(f"{name} {bm25:.3f}→{ours:.3f}" for name, (bm25, ours) in figures.items())
-        say(f"step {step}: validation MRR {mean:.4f}  ({shown})")
+        inside = np.mean([reciprocal_ranks(candidate, c) for c in held_out.values()], axis=0)
+        say(f"step {step}: validation MRR {mean:.4f}  ({shown}); held-out pairs of training domains {inside[0]:.3f}→{inside[1]:.3f}")
         return mean
 
     def keep(best: Box) -> None:
         torch.save({"state": best.state_dict(), "vocabulary": vocabulary, "dimensions": DIMENSIONS}, options.out)
 
-    fit(model, queries, passages, groups, options.minutes * 60, check, keep)
+    fit(model, queries, passages, groups, chances, options.minutes * 60, check, keep)
     say(f"written to {options.out}")
 
 
 def gather(sources, tokenizer):
-    """All sources' groups in one numbering, tokenised."""
-    queries, passages, groups = [], [], []
+    """All sources' groups in one numbering, tokenised, and how often each is to be drawn."""
+    queries, passages, groups, chances = [], [], [], []
     for number, (name, pairs) in enumerate(sources.items()):
         extra = inverse_cloze(pairs, 0.25, SEED + number)
         source_queries, source_passages, source_groups = make_groups(pairs, extra, SEED + number)
         groups.append(source_groups + len(passages))
-        queries += [np.array(tokenizer.encode(query)[:64], np.int32) for query in source_queries]
+        # By the square root of its size, so that large sources do not drown the small ones.
+        chances.append(np.full(len(source_groups), len(source_groups) ** -0.5))
+        rng = random.Random(SEED + number)
+        asked = (worded(query, rng) if rng.random() < WORDED else query for query in source_queries)
+        queries += [np.array(tokenizer.encode(query)[:96], np.int32) for query in asked]
         passages += [np.array(tokenizer.encode(passage[:3500])[:600], np.int32) for passage in source_passages]
-    return queries, passages, np.concatenate(groups)
+    return queries, passages, np.concatenate(groups), np.concatenate(chances)
 
 
 def initialize(model: Box, passages: list[np.ndarray]) -> None:
@@ -93,16 +100,26 @@ def initialize(model: Box, passages: list[np.ndarray]) -> None:
         model.weight.weight.copy_(torch.log(torch.expm1(idf)).unsqueeze(1))
 
 
-def cropped(passage: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Now and then only its beginning: how long the passages of a domain are must not tell right from wrong."""
+def varied(passage: np.ndarray, others: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """The passage, now and then a piece of it, or hidden in a longer text between two of its source.
+
+    How long the passages of a domain are must not tell right from wrong, and an answer may stand anywhere
+    in a long document.
+    """
+    if others is not None:
+        before, after = others
+        return np.concatenate([before[: rng.integers(0, 250)], passage[:250], after[: rng.integers(0, 250)]])
     if rng.random() >= CROPPED:
         return passage
-    return passage[: max(24, int(len(passage) * rng.uniform(0.25, 1)))]
+    size = max(24, int(len(passage) * rng.uniform(0.6, 1)))
+    start = rng.integers(0, max(1, len(passage) - size + 1))
+    return passage[start : start + size]
 
 
-def fit(model, queries, passages, groups, seconds, check, keep):
+def fit(model, queries, passages, groups, chances, seconds, check, keep):
     """Listwise softmax plus a little cross-entropy, which anchors the sigmoid at one half."""
     rng = np.random.default_rng(SEED)
+    cumulative = np.cumsum(chances) / chances.sum()
     # What PPMI and IDF say of a token holds in every domain; training may bend it, but slowly, or the
     # model forgets it for the domains at hand.
     slow = [model.embedding.weight, model.weight.weight, model.saturation]
@@ -129,10 +146,16 @@ def fit(model, queries, passages, groups, seconds, check, keep):
         for group, base in zip(optimizer.param_groups, rates):
             group["lr"] = base * rate
         # Lengths vary from step to step: the model must not take the length of a batch for granted.
-        max_tokens = int(rng.choice([64, 96, 128, 192, 256, 512], p=[0.2, 0.3, 0.24, 0.14, 0.09, 0.03]))
+        max_tokens = int(rng.choice([64, 96, 128, 192, 256, 512], p=[0.15, 0.25, 0.25, 0.15, 0.12, 0.08]))
         size = max(4, GROUPS_PER_STEP * 96 // max(96, max_tokens))
-        chosen = rng.integers(0, len(groups), size)
-        pairs = [(queries[i], cropped(passages[j], rng)) for i in chosen for j in groups[i]]
+        chosen = np.searchsorted(cumulative, rng.random(size))
+        # Long documents: every passage of the group between two others, which are of its source as well.
+        is_long = max_tokens >= 256 and rng.random() < 0.6
+        between = lambda: (passages[near[rng.integers(len(near))]], passages[near[rng.integers(len(near))]])
+        pairs = []
+        for i in chosen:
+            near = groups[rng.integers(max(0, i - 200), min(len(groups), i + 200), 8), -1]
+            pairs += [(queries[i], varied(passages[j], between() if is_long else None, rng)) for j in groups[i]]
         logits = model(*to_rows(pairs, max_tokens)).view(size, -1)
         target = torch.zeros_like(logits)
         target[:, 0] = 1

@@ -19,23 +19,27 @@ class Candidates:
     """One source's queries, each with BM25's best passages and the place of the right one."""
 
     pairs: list[list[tuple[np.ndarray, np.ndarray]]]
+    bm25: list[np.ndarray]
     right: list[int]
 
 
-def prepare(pairs: list[Pair], tokenizer: Tokenizer) -> Candidates:
+def prepare(pairs: list[Pair], tokenizer: Tokenizer, queries: int = QUERIES) -> Candidates:
+    """The first `queries` pairs whose passage BM25 finds, searched for among all the pairs' passages."""
     passages = list(dict.fromkeys(pair.document for pair in pairs))
     place = {passage: index for index, passage in enumerate(passages)}
     index = Bm25(passages)
     tokens = [np.array(tokenizer.encode(passage[:3000])) for passage in passages]
-    chosen, right = [], []
+    chosen, bm25, right = [], [], []
     for pair in pairs:
-        found = list(index.search(pair.query, DEPTH)[0])
-        if place[pair.document] not in found or len(chosen) >= QUERIES:
+        ranked, scores = index.search(pair.query, DEPTH)
+        found = list(ranked)
+        if place[pair.document] not in found or len(chosen) >= queries:
             continue
         query = np.array(tokenizer.encode(pair.query))
         chosen.append([(query, tokens[i]) for i in found])
+        bm25.append(scores)
         right.append(found.index(place[pair.document]))
-    return Candidates(chosen, right)
+    return Candidates(chosen, bm25, right)
 
 
 def reciprocal_ranks(model: torch.nn.Module, candidates: Candidates, max_tokens: int = 256) -> tuple[float, float]:

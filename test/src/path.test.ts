@@ -205,7 +205,7 @@ describe("a job that waits", () => {
     );
     setTimeout(() => controller.abort(new Error("enough")), 200);
     await expect(waiting).rejects.toThrow("enough");
-    const id = formatJobId(newJobId({ key: "aborted" }), model);
+    const id = formatJobId(newJobId({ key: "aborted" }), [model]);
     expect(await client.job(id).status()).toBe("cancelled");
     const again = await client.enqueue({ query, documents, model, idempotencyKey: "aborted" });
     expect([again.id, await again.status()]).toEqual([id, "waiting"]);

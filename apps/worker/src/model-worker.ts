@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import type { Reranker } from "@rankfleet/core";
 import {
   JobConsumer,
+  JobProducer,
   ResultStore,
   type Delivery,
   type RedisClock,
@@ -9,6 +10,7 @@ import {
 } from "@rankfleet/queue";
 import {
   DeadlineExceededError,
+  homeOf,
   InvalidRequestError,
   parseJob,
   PROTOCOL_VERSION,
@@ -20,6 +22,7 @@ import {
 } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
+import { nextStage, wholeRecord } from "./cascade.ts";
 import { scoreJob } from "./score-job.ts";
 import { traceJob } from "./spans.ts";
 import { jobError } from "./verdict.ts";
@@ -27,7 +30,8 @@ import { jobError } from "./verdict.ts";
 /**
  * One model's jobs on this worker: takes them, has them scored, settles each.
  *
- *     taken → parsed → (stands already? deadline over?) → scored → settled → forgotten by the queue
+ *     taken → parsed → (stands already? deadline over?) → scored → settled, or handed to the next
+ *                 │                                                  model's queue (cascade)
  *                 └────────── failed for good ────────────────┘        or tried again
  *
  * Many jobs are in hand at once, so that the reranker can mix their pairs.
@@ -36,12 +40,14 @@ export class ModelWorker {
   readonly #options: ModelWorkerOptions;
   readonly #consumer: JobConsumer;
   readonly #store: ResultStore;
+  readonly #producer: JobProducer;
   readonly #intake: Intake;
   #jobsInHand = 0;
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
     this.#store = new ResultStore(options.redis, options.keys);
+    this.#producer = new JobProducer(options.redis, options.keys);
     this.#intake = new Intake(options.reranker.tokensPerRound);
     this.#consumer = new JobConsumer({
       redis: options.redis,
@@ -59,8 +65,9 @@ export class ModelWorker {
   }
 
   /** Takes no more jobs and finishes those in hand; `isForced` leaves them to be taken over. */
-  close(isForced = false): Promise<void> {
-    return this.#consumer.close(isForced);
+  async close(isForced = false): Promise<void> {
+    await this.#consumer.close(isForced);
+    await this.#producer.close();
   }
 
   async #handle(delivery: Delivery): Promise<void> {
@@ -97,8 +104,10 @@ export class ModelWorker {
 
   async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
     const { model, redis, reranker, clock, log, metrics } = this.#options;
-    // An attempt that died between its record and the queue's leaves nothing to do but forget the job.
-    if (delivery.isRedelivery && (await this.#store.read(model, delivery.jobId)) !== undefined) {
+    // An attempt that died between its record and the queue's leaves nothing to do but forget the job;
+    // so does a cascade that was cancelled while it stood in an earlier stage's queue.
+    const mayBeSettled = delivery.isRedelivery || job.cascade !== undefined;
+    if (mayBeSettled && (await this.#store.read(homeOf(job), delivery.jobId)) !== undefined) {
       return "duplicate";
     }
     metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
@@ -109,7 +118,7 @@ export class ModelWorker {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       try {
         const now = (): number => clock.now();
-        const { record, tokens } = await scoreJob(job, {
+        const { record, texts, tokens } = await scoreJob(job, {
           reranker,
           redis,
           now,
@@ -117,7 +126,10 @@ export class ModelWorker {
           tag,
         });
         this.#consumer.concurrency = this.#intake.after(tokens);
-        const outcome = await this.#settle(delivery, job, record);
+        const isLastStage = (job.cascade?.next.length ?? 0) === 0;
+        const outcome = isLastStage
+          ? await this.#settle(delivery, job, wholeRecord(job, record))
+          : await this.#handOn(delivery, nextStage(job, record, texts!));
         this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
         metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
         log.debug(
@@ -146,6 +158,17 @@ export class ModelWorker {
     );
   }
 
+  /**
+   * The job goes on under its own id. If this attempt dies between the two steps, the next one hands on
+   * the same job again, which the queue takes for the one it has.
+   */
+  async #handOn({ jobId }: Delivery, next: ReturnType<typeof nextStage>): Promise<SettleOutcome> {
+    const { redis, keys, model } = this.#options;
+    await this.#producer.add(jobId, next.job, next.texts, { isContinuation: true });
+    await redis.del(keys.model(model).payload(jobId));
+    return "written";
+  }
+
   async #settleFailed(
     { jobId, token, data }: Delivery,
     job: JobEnvelope | undefined,
@@ -158,7 +181,11 @@ export class ModelWorker {
       failure,
       digest: job?.digest,
     };
-    await this.#store.settle({ model: this.#options.model, jobId, token, replyTo }, record);
+    const { model } = this.#options;
+    const home = job === undefined ? model : homeOf(job);
+    // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
+    if (home === model) await this.#store.settle({ model, jobId, token, replyTo }, record);
+    else await this.#store.settleUnlocked({ model: home, jobId, replyTo }, record);
   }
 
   async #settleGivenUp({
@@ -175,10 +202,8 @@ export class ModelWorker {
       message: `the queue gave the job up: ${reason}`,
     };
     const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
-    await this.#store.settleUnlocked(
-      { model: this.#options.model, jobId, replyTo: replyToOf(data) },
-      record,
-    );
+    const home = homeOfUnread(data) ?? this.#options.model;
+    await this.#store.settleUnlocked({ model: home, jobId, replyTo: replyToOf(data) }, record);
     this.#options.log.error({ job: jobId, reason }, "job given up by the queue");
   }
 
@@ -280,6 +305,15 @@ function pastDeadline(): DeadlineExceededError {
 function replyToOf(data: unknown): string | undefined {
   if (typeof data !== "object" || data === null || !("replyTo" in data)) return undefined;
   return typeof data.replyTo === "string" ? data.replyTo : undefined;
+}
+
+/** Where the result of a job that this worker never parsed is looked for. */
+function homeOfUnread(data: unknown): string | undefined {
+  try {
+    return homeOf(parseJob(data));
+  } catch {
+    return undefined;
+  }
 }
 
 function isCrash(error: unknown): boolean {

@@ -1,4 +1,4 @@
-import type { Reranker, ScoredDocument, ScoredRequest } from "@rankfleet/core";
+import type { Reranker, ScoredDocument, ScoredRequest, Texts } from "@rankfleet/core";
 import {
   PROTOCOL_VERSION,
   RankfleetError,
@@ -7,6 +7,7 @@ import {
   type JobEnvelope,
 } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
+import { bestOf } from "./cascade.ts";
 import { documentFailure } from "./verdict.ts";
 
 export interface ScoreJobContext {
@@ -27,7 +28,12 @@ export interface ScoreJobContext {
 export async function scoreJob(
   job: JobEnvelope,
   context: ScoreJobContext,
-): Promise<{ readonly record: CompletedRecord; readonly tokens: number }> {
+): Promise<{
+  readonly record: CompletedRecord;
+  /** If the job asked for documents, or is a stage of a cascade that has another one after it. */
+  readonly texts: Texts | undefined;
+  readonly tokens: number;
+}> {
   const { reranker, signal, tag } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
@@ -37,7 +43,8 @@ export async function scoreJob(
       ...(truncation === undefined ? {} : { truncation }),
       ...(longDocuments === undefined ? {} : { longDocuments }),
       ...(maxTokensPerDocument === undefined ? {} : { maxTokensPerDocument }),
-      ...(returnDocuments === undefined ? {} : { returnTexts: returnDocuments }),
+      returnTexts: returnDocuments === true || (job.cascade?.next.length ?? 0) > 0,
+      firstStageScores: job.firstStageScores,
     },
     { lane: LANE_RANK[job.lane], signal, tag },
   );
@@ -45,7 +52,8 @@ export async function scoreJob(
     queuedMs: takenAt - job.enqueuedAt,
     totalMs: context.now() - job.enqueuedAt,
   });
-  return { record, tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0) };
+  const tokens = record.tokens.reduce((sum, count) => sum + count, 0);
+  return { record, texts: scored.texts, tokens };
 }
 
 const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = {
@@ -90,14 +98,16 @@ function toRecord(
     dtype: facts.dtype,
     activation: facts.activation,
     logits,
+    fused: scored.fused?.map((logit) => (logit === null ? null : float32(logit))),
     tokens: documents.map((document) => (document.state === "scored" ? document.tokens : 0)),
     truncated: documents.flatMap((document, index) =>
       document.state === "scored" && document.isTruncated ? [index] : [],
     ),
     failures: failuresOf(documents),
     ids: job.ids,
-    texts:
-      scored.texts === undefined ? undefined : textsOfBest(scored.texts, logits, job.options.topN),
+    texts: job.options.returnDocuments
+      ? textsOfBest(scored, scored.fused ?? logits, job.options.topN)
+      : undefined,
     topN: job.options.topN,
     rawScores: job.options.rawScores,
     pairs: scored.pairs,
@@ -124,15 +134,11 @@ function failuresOf(documents: readonly ScoredDocument[]): Record<string, Failur
 
 /** Only the documents that the caller will be shown. */
 function textsOfBest(
-  texts: readonly string[],
+  { texts }: ScoredRequest,
   logits: readonly (number | null)[],
-  topN = Infinity,
+  topN: number | undefined,
 ): Record<string, string> {
-  const best = logits
-    .flatMap((logit, index) => (logit === null ? [] : [{ logit, index }]))
-    .sort((a, b) => b.logit - a.logit || a.index - b.index)
-    .slice(0, topN);
-  return Object.fromEntries(best.map(({ index }) => [index, texts[index]!]));
+  return Object.fromEntries(bestOf(logits, topN).map((index) => [index, texts!.documents[index]!]));
 }
 
 /** Nine significant digits bring every float32 back to the bit, in half the bytes of a double. */

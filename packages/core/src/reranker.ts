@@ -3,11 +3,12 @@ import type { BatchReport, PairOutcome, SubmitOptions } from "./engine/batcher.t
 import { Batcher } from "./engine/batcher.ts";
 import { ThreadChannel } from "./engine/channel.ts";
 import { Device } from "./engine/device.ts";
-import type { ScoreRequest } from "./engine/request.ts";
+import type { ScoreRequest, Texts } from "./engine/request.ts";
 import type { TokenizeReply } from "./engine/tokenize-thread.ts";
 import { CoreError, type CoreFailure } from "./errors.ts";
 import { openModel } from "./model/families.ts";
 import type { ModelFacts } from "./model/family.ts";
+import { fuse } from "./model/fusion.ts";
 import { openModelFolder, type ModelFolder } from "./model/folder.ts";
 import type { EncodedDocument } from "./tokenize/pairs.ts";
 
@@ -101,11 +102,20 @@ export class Reranker {
     this.#underWay++;
     try {
       const start = performance.now();
-      const { encoded, texts, durationMs } = await this.#tokenizer.call(request, movable(request));
+      const { firstStageScores, ...toTokenize } = request;
+      const { encoded, texts, durationMs } = await this.#tokenizer.call(
+        toTokenize,
+        movable(request),
+      );
       const tokenized = performance.now();
       const outcomes = await this.#batcher.score(encoded.pairs, options);
+      const documents = encoded.documents.map((document) => toScored(document, outcomes));
+      const weight = this.facts.firstStageWeight;
       return {
-        documents: encoded.documents.map((document) => toScored(document, outcomes)),
+        documents,
+        ...(firstStageScores === undefined || weight === undefined
+          ? {}
+          : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
         ...(texts === undefined ? {} : { texts }),
         pairs: outcomes.length,
         timings: {
@@ -153,8 +163,10 @@ export type ScoredDocument =
 export interface ScoredRequest {
   /** In the order of the request's documents. */
   readonly documents: readonly ScoredDocument[];
-  /** The documents' texts, if the request asked for them. */
-  readonly texts?: readonly string[];
+  /** Logits fused with the first stage's scores, if the request carried them and the model can. */
+  readonly fused?: readonly (number | null)[];
+  /** Query and documents, if the request asked for them. */
+  readonly texts?: Texts;
   /** Forward-pass rows: more than the documents if some were split. */
   readonly pairs: number;
   readonly timings: {
@@ -187,6 +199,10 @@ function toScored(document: EncodedDocument, outcomes: readonly PairOutcome[]): 
   const failed = parts.find((part) => "failure" in part);
   if (failed === undefined) throw new Error("bug: a document without pairs and without a failure");
   return { state: "failed", failure: failed.failure };
+}
+
+function logitOf(document: ScoredDocument): number | null {
+  return document.state === "scored" ? document.logit : null;
 }
 
 /** Weights above this share of memory are loaded once, not once a thread. */

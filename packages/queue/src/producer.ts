@@ -4,6 +4,7 @@ import { fromRedisError } from "./connection.ts";
 import {
   CLAIM_THRESHOLD_BYTES,
   encodeTexts,
+  homeOf,
   InvalidRequestError,
   LANES,
   parseResult,
@@ -31,6 +32,8 @@ export class JobProducer {
   /**
    * Adds a job; the promise settles once Redis has it. The same id again is the same job.
    *
+   * @param options.isContinuation The next stage of a job that was accepted before: not a new request
+   *   that might be a repeat.
    * @throws InvalidRequestError `idempotency_conflict` if the id stands for another request;
    *   BackpressureError if Redis is full; RedisUnavailableError.
    */
@@ -38,11 +41,13 @@ export class JobProducer {
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
     texts: { readonly query: string; readonly documents: readonly string[] },
+    { isContinuation = false }: { readonly isContinuation?: boolean } = {},
   ): Promise<void> {
     const keys = this.#keys.model(envelope.model);
     const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
     try {
-      if (envelope.digest !== undefined && (await this.#isRepeat(jobId, envelope))) return;
+      const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
+      if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
       let payload: JobEnvelope["payload"];
       if ("json" in encoded) {
         payload = encoded;
@@ -70,23 +75,23 @@ export class JobProducer {
     }
   }
 
-  /** Where the queue has the job; `unknown` if it has forgotten it. */
-  async state(model: string, jobId: string): Promise<QueueState> {
-    const state = await this.#queue(model).getJobState(jobId);
-    switch (state) {
-      case "active":
-      case "completed":
-      case "failed":
-      case "unknown":
-        return state;
-      default:
-        return "waiting";
+  /**
+   * Where the queues have the job; `unknown` if they have forgotten it. A cascade's stages are asked in
+   * their order: a job stands in the next queue before the last one lets go of it.
+   */
+  async state(models: readonly string[], jobId: string): Promise<QueueState> {
+    let ended: QueueState = "unknown";
+    for (const model of models) {
+      const state = await this.#queue(model).getJobState(jobId);
+      if (state === "completed" || state === "failed") ended = state;
+      else if (state !== "unknown") return state === "active" ? "active" : "waiting";
     }
+    return ended;
   }
 
-  /** Takes a job that waits out of the queue. One that is being scored stays; its result is refused. */
-  async remove(model: string, jobId: string): Promise<void> {
-    await this.#queue(model).remove(jobId);
+  /** Takes a job that waits out of its queue. One that is being scored stays; its result is refused. */
+  async remove(models: readonly string[], jobId: string): Promise<void> {
+    await Promise.all(models.map((model) => this.#queue(model).remove(jobId)));
   }
 
   /** Jobs of a model by state. */
@@ -109,11 +114,9 @@ export class JobProducer {
   }
 
   /** Whether the id's job or result is already there, for this very request. */
-  async #isRepeat(
-    jobId: string,
-    { model, digest }: Omit<JobEnvelope, "payload">,
-  ): Promise<boolean> {
-    const key = this.#keys.model(model).result(jobId);
+  async #isRepeat(jobId: string, envelope: Omit<JobEnvelope, "payload">): Promise<boolean> {
+    const { model, digest } = envelope;
+    const key = this.#keys.model(homeOf(envelope)).result(jobId);
     const [json, job] = await Promise.all([this.#redis.get(key), this.#queue(model).getJob(jobId)]);
     const record = json === null ? undefined : parseResult(json);
     // A cancelled request may be made again.

@@ -47,17 +47,18 @@ export class ResultWaiter {
   /**
    * The job's record, as soon as there is one.
    *
+   * @param models Its model, or those of its cascade in order: the record lies with the last.
    * @throws the signal's reason; ClientClosedError; JobNotFoundError if neither queue nor store knows
    *   the job; JobFailedError if the queue gave it up without a record.
    */
-  wait(model: string, jobId: string, signal?: AbortSignal): Promise<ResultRecord> {
+  wait(models: readonly string[], jobId: string, signal?: AbortSignal): Promise<ResultRecord> {
     if (this.#isClosed) return Promise.reject(closed());
     signal?.throwIfAborted();
     this.#start();
     return new Promise((resolve, reject) => {
       const onAbort = (): void => this.#settle(waiting, () => reject(signal?.reason));
       const waiting: Waiting = {
-        model,
+        models,
         jobId,
         since: Date.now(),
         resolve: (record) => this.#settle(waiting, () => resolve(record)),
@@ -76,7 +77,7 @@ export class ResultWaiter {
     const waiting = this.#waiting.get(jobId)?.[0];
     if (waiting === undefined) return;
     try {
-      const record = await this.#store.read(waiting.model, jobId);
+      const record = await this.#store.read(waiting.models.at(-1)!, jobId);
       if (record !== undefined) this.#each(jobId, (each) => each.resolve(record));
     } catch (error) {
       this.#each(jobId, (each) => each.reject(fromRedisError(error)));
@@ -134,11 +135,11 @@ export class ResultWaiter {
     }
   }
 
-  async #pollOne({ model, jobId, since }: Waiting): Promise<void> {
+  async #pollOne({ models, jobId, since }: Waiting): Promise<void> {
     await this.check(jobId);
     if (!this.#waiting.has(jobId) || Date.now() - since < SUSPICIOUS_MS) return;
     try {
-      const state = await this.#producer.state(model, jobId);
+      const state = await this.#producer.state(models, jobId);
       if (state === "waiting" || state === "active") return;
       // The record is written before the queue lets go of the job, so now it must be there.
       await this.check(jobId);
@@ -169,7 +170,7 @@ export class ResultWaiter {
 }
 
 interface Waiting {
-  readonly model: string;
+  readonly models: readonly string[];
   readonly jobId: string;
   readonly since: number;
   resolve(record: ResultRecord): void;

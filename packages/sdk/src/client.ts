@@ -19,6 +19,7 @@ import {
   type JobEnvelope,
   type ParsedRequest,
   type RerankRequest,
+  type Stage,
 } from "@rankfleet/queue/contract";
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
@@ -133,8 +134,11 @@ export class RerankClient {
     const { options, texts } = parsed;
     signal?.throwIfAborted();
     const session = await this.#open();
-    const model = options.model ?? this.#options.model ?? "box";
-    await session.requireServed(model, this.#options.modelWaitMs ?? 0, signal);
+    const stages = options.stages ?? [{ model: options.model ?? this.#options.model ?? "box" }];
+    const models = stages.map(({ model }) => model);
+    for (const model of models) {
+      await session.requireServed(model, this.#options.modelWaitMs ?? 0, signal);
+    }
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
       throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", {
@@ -145,15 +149,15 @@ export class RerankClient {
     const jobId = newJobId(key === undefined ? undefined : { key, tenant });
     span.setAttributes({
       "rankfleet.job": jobId,
-      "rankfleet.model": model,
+      "rankfleet.model": models.join(">"),
       "rankfleet.documents": texts.length,
     });
     signal?.throwIfAborted();
-    await session.producer.add(jobId, toEnvelope(parsed, model, session), {
+    await session.producer.add(jobId, toEnvelope(parsed, stages, session), {
       query: parsed.query,
       documents: texts,
     });
-    return new JobHandle(() => this.#open(), { jobId, model, deadlineMs });
+    return new JobHandle(() => this.#open(), { jobId, models, deadlineMs });
   }
 
   #open(): Promise<Session> {
@@ -177,10 +181,11 @@ function withLane(request: RerankRequest): RerankRequest {
 }
 
 function toEnvelope(
-  { query, options, texts, characters, ids }: ParsedRequest,
-  model: string,
+  { query, options, texts, characters, ids, firstStageScores }: ParsedRequest,
+  stages: readonly Stage[],
   session: Session,
 ): Omit<JobEnvelope, "payload"> {
+  const [{ model, keep }, ...next] = stages as [Stage, ...Stage[]];
   const { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation } =
     options;
   const scoring = {
@@ -200,6 +205,11 @@ function toEnvelope(
     characters,
     options: scoring,
     ids,
+    firstStageScores,
+    cascade:
+      next.length === 0
+        ? undefined
+        : { keep, next, documents: texts.length, failures: {}, pairs: 0 },
     lane: options.priority ?? "standard",
     tenant: options.tenant,
     enqueuedAt: session.clock.now(),
@@ -209,7 +219,9 @@ function toEnvelope(
         : session.clock.fromLocal(Number(options.deadline)),
     replyTo: session.producerId,
     digest:
-      options.idempotencyKey === undefined ? undefined : digest([model, query, texts, scoring]),
+      options.idempotencyKey === undefined
+        ? undefined
+        : digest([model, query, texts, scoring, keep, next, firstStageScores]),
     metadata: options.metadata,
     trace: carrier["traceparent"] === undefined ? undefined : carrier,
   };

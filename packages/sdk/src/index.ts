@@ -23,4 +23,5 @@ export type {
   Lane,
   RequestIssue,
   RerankRequest,
+  Stage,
 } from "@rankfleet/queue/contract";

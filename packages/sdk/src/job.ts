@@ -10,17 +10,18 @@ export class JobHandle {
   /** Good for `client.job(id)` in any process. */
   readonly id: string;
   readonly #jobId: string;
-  readonly #model: string;
+  /** Its model, or those of its cascade in order. */
+  readonly #models: readonly string[];
   readonly #session: () => Promise<Session>;
   readonly #deadlineMs: number | undefined;
 
   constructor(
     session: () => Promise<Session>,
-    job: { jobId: string; model: string; deadlineMs?: number | undefined },
+    job: { jobId: string; models: readonly string[]; deadlineMs?: number | undefined },
   ) {
-    this.id = formatJobId(job.jobId, job.model);
+    this.id = formatJobId(job.jobId, job.models);
     this.#jobId = job.jobId;
-    this.#model = job.model;
+    this.#models = job.models;
     this.#deadlineMs = job.deadlineMs;
     this.#session = session;
   }
@@ -37,7 +38,7 @@ export class JobHandle {
     const signals = [signal, deadline?.signal].filter((one) => one !== undefined);
     try {
       const either = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
-      const pending = session.waiter.wait(this.#model, this.#jobId, either);
+      const pending = session.waiter.wait(this.#models, this.#jobId, either);
       void session.waiter.check(this.#jobId);
       return toResult(this.id, await pending);
     } finally {
@@ -48,8 +49,8 @@ export class JobHandle {
   /** Where the job stands; `unknown` if neither queue nor store has heard of it. */
   async status(): Promise<JobStatus> {
     const session = await this.#session();
-    const record = await session.store.read(this.#model, this.#jobId);
-    return record?.state ?? (await session.producer.state(this.#model, this.#jobId));
+    const record = await session.store.read(this.#home, this.#jobId);
+    return record?.state ?? (await session.producer.state(this.#models, this.#jobId));
   }
 
   /**
@@ -60,13 +61,17 @@ export class JobHandle {
    */
   async cancel(): Promise<boolean> {
     const session = await this.#session();
-    const job = { model: this.#model, jobId: this.#jobId, replyTo: session.producerId };
+    const job = { model: this.#home, jobId: this.#jobId, replyTo: session.producerId };
     const outcome = await session.store.settleUnlocked(job, {
       v: PROTOCOL_VERSION,
       state: "cancelled",
     });
-    await session.producer.remove(this.#model, this.#jobId);
+    await session.producer.remove(this.#models, this.#jobId);
     return outcome === "written";
+  }
+
+  get #home(): string {
+    return this.#models.at(-1)!;
   }
 
   #deadlineSignal(): { signal: AbortSignal; clear: () => void } | undefined {

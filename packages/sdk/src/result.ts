@@ -14,6 +14,8 @@ export interface RerankResult {
   /** Digest of the model's files: the same revision gives the same scores. */
   readonly revision: string;
   readonly dtype: string;
+  /** Whether first-stage scores went into the ranking. */
+  readonly isFused: boolean;
   /** Best first, at most `topN`; after them the documents that could not be scored. */
   readonly results: readonly RankedDocument[];
   readonly usage: {
@@ -44,8 +46,12 @@ interface DocumentReference {
 }
 
 export interface ScoredDocument extends DocumentReference {
-  /** The logit through the model's activation: 0 … 1 for a sigmoid. With `rawScores`, the logit. */
+  /**
+   * What the ranking goes by: the logit, fused with the first stage's score if the request carries those
+   * and the model can, through the model's activation (0 … 1 for a sigmoid). With `rawScores`, without.
+   */
   readonly score: number;
+  /** The model's own answer. */
   readonly logit: number;
   /** Tokens read for it, query and special tokens included. */
   readonly tokens: number;
@@ -78,6 +84,7 @@ export function toResult(id: string, record: ResultRecord): RerankResult {
         model: record.model,
         revision: record.revision,
         dtype: record.dtype,
+        isFused: record.fused !== undefined,
         results: rank(record),
         usage: {
           pairs: record.pairs,
@@ -97,13 +104,15 @@ function rank(record: CompletedRecord): RankedDocument[] {
     const id = record.ids?.[index] ?? undefined;
     return id === undefined ? { index } : { index, id };
   };
+  const relevance = record.fused ?? record.logits;
   const scored = record.logits.flatMap((logit, index): ScoredDocument[] => {
     if (logit === null) return [];
+    const raw = relevance[index] ?? logit;
     const text = record.texts?.[index];
     return [
       {
         ...reference(index),
-        score: record.rawScores || record.activation === "identity" ? logit : sigmoid(logit),
+        score: record.rawScores || record.activation === "identity" ? raw : sigmoid(raw),
         logit,
         tokens: record.tokens[index] ?? 0,
         truncated: truncated.has(index),
@@ -112,7 +121,8 @@ function rank(record: CompletedRecord): RankedDocument[] {
     ];
   });
   // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart.
-  scored.sort((a, b) => b.logit - a.logit || a.index - b.index);
+  const raw = ({ index, logit }: ScoredDocument): number => relevance[index] ?? logit;
+  scored.sort((a, b) => raw(b) - raw(a) || a.index - b.index);
   const failed = Object.entries(record.failures).map(([index, error]): FailedDocument => ({
     ...reference(Number(index)),
     error,

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import {
   adviseDepth,
+  type Candidates,
   compareRuns,
   type Collection,
   type DepthAdvice,
@@ -18,7 +19,7 @@ import {
 } from "@rankfleet/eval";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
-import { scoreRun, type ScoringOptions } from "../eval/score-run.ts";
+import { type ScoredRun, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
 import { count, table } from "../print.ts";
@@ -76,6 +77,7 @@ export function configureEval(command: Command): void {
     .addHelpText(
       "after",
       `
+A model that has learnt to use the first stage's scores gets them; the figures then show it with and without.
 Documents below --depth stay behind the reranked ones in the first stage's order.
 
 Examples:
@@ -118,17 +120,17 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     });
     const scored = await scoreRun(firstStage, collection, { ...flags, signal });
     if (scored.failed > 0) say(`${count(scored.failed)} pairs could not be scored and rank last`);
-    const reranked = rerankedTo(scored.candidates, flags.depth);
-    const rows = compare(firstStage, reranked, collection, flags.measures);
-    const judged = new Map(
-      [...scored.candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]),
-    );
+    const candidates = scored.fused ?? scored.alone;
+    const reranked = rerankedTo(candidates, flags.depth);
+    const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
+    const rows = compare(firstStage, reranked, alone, collection, flags.measures);
+    const judged = new Map([...candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]));
     const pairsPerSecond = scored.pairs / scored.seconds;
     const advice = adviseDepth(judged, judgments, { pairsPerSecond });
     const cascade =
       flags.cascade === undefined
         ? undefined
-        : await adviseCascade(flags.cascade, scored.candidates, collection, { ...flags, signal });
+        : await adviseCascade(flags.cascade, candidates, collection, { ...flags, signal });
     const settings = {
       "first stage": "run" in flags.firstStage ? flags.firstStage.run : flags.firstStage.kind,
       model: scored.model,
@@ -172,15 +174,18 @@ function limited(collection: Collection, maxQueries: number | undefined): Collec
 function compare(
   firstStage: Run,
   reranked: Run,
+  alone: Run | undefined,
   { judgments }: Collection,
   wanted: readonly Measure[],
 ): ReportData["rows"] {
   const before = evaluateRun(firstStage, judgments, wanted);
   const after = evaluateRun(reranked, judgments, wanted);
+  const modelAlone = alone && evaluateRun(alone, judgments, wanted);
   return wanted.map(({ name }) => ({
     measure: name,
     firstStage: before.get(name)!,
     reranked: after.get(name)!,
+    alone: modelAlone?.get(name),
     comparison: compareRuns(before.get(name)!, after.get(name)!),
   }));
 }
@@ -188,7 +193,7 @@ function compare(
 /** The first model's order is the strong model's first stage, so depth there is the cascade's `keep`. */
 async function adviseCascade(
   model: string,
-  first: Awaited<ReturnType<typeof scoreRun>>["candidates"],
+  first: Candidates,
   collection: Collection,
   options: ScoringOptions,
 ): Promise<DepthAdvice> {
@@ -200,7 +205,7 @@ async function adviseCascade(
     ]),
   );
   const strong = await scoreRun(run, collection, { ...options, model });
-  return adviseDepth(strong.candidates, collection.judgments, {
+  return adviseDepth(strong.fused ?? strong.alone, collection.judgments, {
     pairsPerSecond: strong.pairs / strong.seconds,
   });
 }
@@ -209,17 +214,20 @@ function toJson(
   rows: ReportData["rows"],
   advice: DepthAdvice,
   cascade: DepthAdvice | undefined,
-  scored: Awaited<ReturnType<typeof scoreRun>>,
+  scored: ScoredRun,
   flags: EvalFlags,
 ): object {
-  const means = (of: "firstStage" | "reranked"): object =>
-    Object.fromEntries(rows.map((row) => [row.measure, row[of].mean]));
+  const means = (of: "firstStage" | "reranked" | "alone"): object =>
+    Object.fromEntries(rows.map((row) => [row.measure, row[of]?.mean]));
   return {
     queries: rows[0]!.firstStage.byQuery.size,
     depth: flags.depth,
     model: scored.model,
     firstStage: means("firstStage"),
     reranked: means("reranked"),
+    // Whether the first stage's scores went into the ranking; then also what the model does without.
+    usesFirstStageScores: scored.fused !== undefined,
+    ...(scored.fused === undefined ? {} : { rerankedAlone: means("alone") }),
     comparison: Object.fromEntries(rows.map((row) => [row.measure, row.comparison])),
     pairs: scored.pairs,
     failed: scored.failed,
@@ -238,10 +246,12 @@ function show(
   cascade: DepthAdvice | undefined,
 ): string {
   const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-  const lines = rows.map(({ measure, firstStage, reranked, comparison }) => [
+  const isFused = rows.some(({ alone }) => alone !== undefined);
+  const lines = rows.map(({ measure, firstStage, reranked, alone, comparison }) => [
     measure,
     firstStage.mean.toFixed(4),
     reranked.mean.toFixed(4),
+    ...(isFused ? [alone!.mean.toFixed(4)] : []),
     signed(comparison.difference),
     comparison.interval.map(signed).join(" … "),
     comparison.pValue.toFixed(4),
@@ -251,6 +261,7 @@ function show(
     "measure",
     "first stage",
     "reranked",
+    ...(isFused ? ["model alone"] : []),
     "difference",
     "95 % interval",
     "p",

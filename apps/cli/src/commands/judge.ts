@@ -118,8 +118,8 @@ async function pairsOf(
             .slice(0, depth)
             .map(({ id }) => id);
     return ids.flatMap((document) => {
-      const documentText = texts.get(document);
-      return documentText === undefined ? [] : [{ query, document, queryText, documentText }];
+      const text = texts.get(document);
+      return text === undefined ? [] : [{ query, document, queryText, documentText: text }];
     });
   });
 }

@@ -42,9 +42,8 @@ export async function retrieve(
   };
   if (spec.kind === "bm25") return bm25();
   if (options.embedding === undefined) {
-    throw new InvalidArgumentError(
-      `--first-stage ${spec.kind} needs --embedding FOLDER, a Sentence Transformers style folder with onnx/model.onnx`,
-    );
+    const message = `--first-stage ${spec.kind} needs --embedding FOLDER, a Sentence Transformers style folder with onnx/model.onnx`;
+    throw Object.assign(new Error(message), { code: "embedding_missing" });
   }
   const dense = await retrieveDense(options.embedding, collection, queries, (line) =>
     options.say(line),

@@ -20,7 +20,10 @@ export interface ScoringOptions {
 }
 
 export interface ScoredRun {
-  readonly candidates: Candidates;
+  /** By the model's logits alone. */
+  readonly alone: Candidates;
+  /** By the logits fused with the first stage's scores, if the model has learnt to use them. */
+  readonly fused: Candidates | undefined;
   readonly pairs: number;
   readonly seconds: number;
   readonly failed: number;
@@ -42,32 +45,43 @@ export async function scoreRun(
   const requests = asked.map(([query, list]) => ({
     id: query,
     query: queries.get(query)!,
-    documents: list.slice(0, options.depth).map(({ id }) => texts.get(id) ?? ""),
+    documents: list
+      .slice(0, options.depth)
+      .map(({ id, score }) => ({ text: texts.get(id) ?? "", firstStageScore: score })),
   }));
   const progress = startProgress({ total: requests.length, unit: "queries" });
   const start = performance.now();
-  const logits = new Map<string, readonly (number | undefined)[]>();
+  const scores = new Map<string, QueryScores>();
   let pairs = 0;
-  const onScored = (id: string, scored: readonly (number | undefined)[]): void => {
-    logits.set(id, scored);
-    pairs += scored.length;
-    progress.update(logits.size, pairs);
+  const onScored: OnScored = (id, scored) => {
+    scores.set(id, scored);
+    pairs += scored.logits.length;
+    progress.update(scores.size, pairs);
   };
   try {
-    const score = options.redis === undefined ? scoreHere : scoreThere;
-    const model = await score(requests, options, onScored);
-    const candidates: Candidates = new Map(
-      [...run].map(([query, list]) => [
-        query,
-        list.map(({ id, score: firstStage }, i) => ({
-          id,
-          firstStage,
-          score: logits.get(query)?.[i],
-        })),
-      ]),
-    );
-    const failed = [...logits.values()].flat().filter((logit) => logit === undefined).length;
-    return { candidates, pairs, seconds: (performance.now() - start) / 1000, failed, model };
+    const scoreAll = options.redis === undefined ? scoreHere : scoreThere;
+    const model = await scoreAll(requests, options, onScored);
+    const by = (kind: (scored: QueryScores) => readonly (number | undefined)[]): Candidates =>
+      new Map(
+        [...run].map(([query, list]) => {
+          const scored = scores.get(query);
+          const values = scored === undefined ? [] : kind(scored);
+          return [
+            query,
+            list.map(({ id, score }, i) => ({ id, firstStage: score, score: values[i] })),
+          ];
+        }),
+      );
+    const all = [...scores.values()];
+    const isFused = all.length > 0 && all.every(({ fused }) => fused !== undefined);
+    return {
+      alone: by(({ logits }) => logits),
+      fused: isFused ? by(({ fused }) => fused!) : undefined,
+      pairs,
+      seconds: (performance.now() - start) / 1000,
+      failed: all.flatMap(({ logits }) => logits).filter((logit) => logit === undefined).length,
+      model,
+    };
   } finally {
     progress.stop();
   }
@@ -76,10 +90,15 @@ export async function scoreRun(
 interface QueryToScore {
   readonly id: string;
   readonly query: string;
-  readonly documents: readonly string[];
+  readonly documents: readonly { readonly text: string; readonly firstStageScore: number }[];
 }
 
-type OnScored = (id: string, logits: readonly (number | undefined)[]) => void;
+interface QueryScores {
+  readonly logits: readonly (number | undefined)[];
+  readonly fused: readonly (number | undefined)[] | undefined;
+}
+
+type OnScored = (id: string, scored: QueryScores) => void;
 
 /** Queries under way at once: their pairs share batches. */
 const UNDER_WAY = 16;
@@ -98,15 +117,19 @@ async function scoreHere(
       for (let i = next++; i < requests.length; i = next++) {
         const { id, query, documents } = requests[i]!;
         const scored = await reranker.score(
-          { texts: { query, documents }, longDocuments },
+          {
+            texts: { query, documents: documents.map(({ text }) => text) },
+            firstStageScores: documents.map(({ firstStageScore }) => firstStageScore),
+            longDocuments,
+          },
           { signal },
         );
-        onScored(
-          id,
-          scored.documents.map((document) =>
+        onScored(id, {
+          logits: scored.documents.map((document) =>
             document.state === "scored" ? document.logit : undefined,
           ),
-        );
+          fused: scored.fused?.map((logit) => logit ?? undefined),
+        });
       }
     };
     await Promise.all(Array.from({ length: UNDER_WAY }, work));
@@ -135,15 +158,21 @@ async function scoreThere(
       query,
       documents,
       longDocuments,
+      // The ranking's own logits: far out, sigmoids round to 1 and tie.
+      rawScores: true,
       metadata: { id },
     }));
     for await (const { request, result, error } of client.rerankMany(stream, { signal })) {
       if (error !== undefined) throw error;
-      const scored: (number | undefined)[] = request.documents.map(() => undefined);
+      const logits: (number | undefined)[] = request.documents.map(() => undefined);
+      const relevance = [...logits];
       for (const document of result.results) {
-        if (document.error === undefined) scored[document.index] = document.logit;
+        if (document.error !== undefined) continue;
+        logits[document.index] = document.logit;
+        relevance[document.index] = document.score;
       }
-      onScored(String(request.metadata!["id"]), scored);
+      const fused = result.isFused ? relevance : undefined;
+      onScored(String(request.metadata!["id"]), { logits, fused });
       facts = `${result.model} ${result.revision} ${result.dtype}`;
     }
     return facts;

@@ -20,8 +20,13 @@ export interface SerializedTexts {
 
 export interface ScoreRequest extends LengthPolicy {
   readonly texts: Texts | SerializedTexts;
-  /** Have the documents' texts handed back, for a caller that sent bytes. Default false. */
+  /** Have the texts handed back, for a caller that sent bytes. Default false. */
   readonly returnTexts?: boolean;
+  /**
+   * What the first stage gave the documents, in order. A model that has learnt to use it
+   * (`facts.firstStageWeight`) then gives fused logits as well.
+   */
+  readonly firstStageScores?: readonly number[] | undefined;
 }
 
 /** A gzipped claim check of a few kilobytes may unpack to gigabytes; more than this is refused. */

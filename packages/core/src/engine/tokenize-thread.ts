@@ -2,12 +2,12 @@ import type { ModelFolder } from "../model/folder.ts";
 import { openModel } from "../model/families.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { serveThread } from "./channel.ts";
-import { readTexts, type ScoreRequest } from "./request.ts";
+import { readTexts, type ScoreRequest, type Texts } from "./request.ts";
 
 export interface TokenizeReply {
   readonly encoded: EncodedRequest;
-  /** The documents as they came, if the request asked for them. */
-  readonly texts?: readonly string[];
+  /** Query and documents as they came, if the request asked for them. */
+  readonly texts?: Texts;
   /** Time that parsing and tokenising took, without waiting. */
   readonly durationMs: number;
 }
@@ -25,7 +25,7 @@ await serveThread<ModelFolder, null, ScoreRequest, TokenizeReply>(async (folder)
       return {
         reply: {
           encoded,
-          ...(returnTexts ? { texts: documents } : {}),
+          ...(returnTexts ? { texts: { query, documents } } : {}),
           durationMs: performance.now() - start,
         },
         transfer: [ids.buffer, offsets.buffer, secondStarts.buffer],

@@ -33,6 +33,9 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
     dtype: folder.dtype,
     maxTokens: maxTokens(folder),
     activation: activationOf(config),
+    ...(config.rankfleet?.first_stage_weight === undefined
+      ? {}
+      : { firstStageWeight: config.rankfleet.first_stage_weight }),
   };
   // A model with one token type was trained with type 0 throughout, whatever its template says.
   const hasTokenTypes = (config.type_vocab_size ?? 2) > 1;

@@ -49,6 +49,8 @@ export interface ModelFacts {
   readonly maxTokens: number;
   /** How a logit becomes a score. */
   readonly activation: Activation;
+  /** What first-stage scores weigh beside the logits, for a model that has learnt to use them. */
+  readonly firstStageWeight?: number;
 }
 
 /** `sigmoid` gives 0 … 1; `identity` leaves the logit as it is. */

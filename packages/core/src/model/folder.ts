@@ -32,6 +32,8 @@ export interface ModelConfig {
   readonly pad_token_id?: number | null;
   readonly sentence_transformers?: { readonly activation_fn?: string };
   readonly sbert_ce_default_activation_function?: string;
+  /** Our own: what only the model in the box says. */
+  readonly rankfleet?: { readonly first_stage_weight?: number };
 }
 
 export interface TokenizerConfig {

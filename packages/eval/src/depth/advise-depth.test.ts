@@ -7,7 +7,7 @@ import { plotDepth } from "./plot-depth.ts";
  * sees it, but likes all from rank 40 on still better.
  */
 const candidates: Candidates = new Map(
-  Array.from({ length: 60 }, (_, q) => [
+  Array.from({ length: 60 }, (_query, q) => [
     `q${q}`,
     Array.from({ length: 100 }, (_, i) => ({
       id: `d${i}`,
@@ -34,12 +34,10 @@ test("within noise the cheaper depth wins", () => {
     [...candidates].map(([query, list], q) => [
       query,
       // Depth 50 helps one query of sixty; depth 20 is as good as that for all one can tell.
-      list
-        .slice(0, 50)
-        .map((candidate, i) => ({
-          ...candidate,
-          score: q === 0 ? (i === 45 ? 30 : 0) : i >= 40 ? -5 : candidate.score,
-        })),
+      list.slice(0, 50).map((candidate, i) => ({
+        ...candidate,
+        score: q === 0 ? (i === 45 ? 30 : 0) : i >= 40 ? -5 : candidate.score,
+      })),
     ]),
   );
   const labels = new Map(

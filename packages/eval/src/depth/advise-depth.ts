@@ -56,7 +56,8 @@ export function depthGrid(deepest: number): number[] {
 /**
  * Quality against the number of candidates that are reranked (after "Drowning in Documents",
  * arXiv 2411.11767, where scoring more lowers recall). One pass at full depth gives every shallower
- * one for free: a document's score does not depend on its neighbours.
+ * one for free: a document's score does not depend on its neighbours (one that is fused with the first
+ * stage's does a little, through the spread of both; here it is that of the full depth).
  */
 export function adviseDepth(
   candidates: Candidates,

@@ -55,7 +55,9 @@ const options = () => ({
 
 test("each pair is asked once at temperature 0, and never again with the same cache", async () => {
   const judged = await judgePairs(pairs, options());
-  expect(judged.map(({ grade, isCached }) => [grade, isCached])).toEqual(Array(6).fill([2, false]));
+  expect(judged.map(({ grade, isCached }) => [grade, isCached])).toEqual(
+    pairs.map(() => [2, false]),
+  );
   expect(asked).toHaveLength(6);
   expect(asked[0]).toMatchObject({ model: "judge", temperature: 0 });
   expect(asked[0]!.messages[1]!.content).toContain("how deep is the lake");

@@ -15,6 +15,8 @@ export interface ReportData {
     readonly measure: string;
     readonly firstStage: Evaluation;
     readonly reranked: Evaluation;
+    /** Without the first stage's scores, if the model uses them. */
+    readonly alone?: Evaluation | undefined;
     readonly comparison: Comparison;
   }[];
   readonly advice: DepthAdvice | undefined;
@@ -48,7 +50,7 @@ export function htmlReport(data: ReportData): string {
   const losses = changes
     .filter(({ before, after }) => after < before)
     .slice(-SHOWN)
-    .reverse();
+    .toReversed();
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escape(title)}</title>
 <style>${STYLE}</style></head><body>
@@ -56,7 +58,7 @@ export function htmlReport(data: ReportData): string {
 <p>${Object.entries(settings)
     .map(([name, value]) => `<b>${escape(name)}</b> ${escape(value)}`)
     .join(" · ")}</p>
-<table><thead><tr><th>measure</th><th>first stage</th><th>reranked</th><th>difference (95 %)</th><th>p</th><th>better / worse / same</th></tr></thead><tbody>
+<table><thead><tr><th>measure</th><th>first stage</th><th>reranked</th>${rows.some(({ alone }) => alone !== undefined) ? "<th>model alone</th>" : ""}<th>difference (95 %)</th><th>p</th><th>better / worse / same</th></tr></thead><tbody>
 ${rows.map(measureRow).join("\n")}
 </tbody></table>
 <p class="note">Means over ${main!.firstStage.byQuery.size} queries with a relevant document. Interval: paired bootstrap; p: paired randomisation test, two-sided.</p>
@@ -87,11 +89,12 @@ function measureRow({
   measure,
   firstStage,
   reranked,
+  alone,
   comparison,
 }: ReportData["rows"][number]): string {
   const { difference, interval, pValue, wins, losses, ties } = comparison;
   const kind = interval[0] > 0 ? "better" : interval[1] < 0 ? "worse" : "";
-  return `<tr><td>${escape(measure)}</td><td>${firstStage.mean.toFixed(4)}</td><td>${reranked.mean.toFixed(4)}</td><td class="${kind}">${signed(difference)} (${signed(interval[0])} … ${signed(interval[1])})</td><td>${pValue.toFixed(4)}</td><td>${wins} / ${losses} / ${ties}</td></tr>`;
+  return `<tr><td>${escape(measure)}</td><td>${firstStage.mean.toFixed(4)}</td><td>${reranked.mean.toFixed(4)}</td>${alone === undefined ? "" : `<td>${alone.mean.toFixed(4)}</td>`}<td class="${kind}">${signed(difference)} (${signed(interval[0])} … ${signed(interval[1])})</td><td>${pValue.toFixed(4)}</td><td>${wins} / ${losses} / ${ties}</td></tr>`;
 }
 
 function queryBlock(

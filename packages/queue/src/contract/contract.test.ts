@@ -58,6 +58,25 @@ describe("requests", () => {
     [{ query: "q", documents: ["a"], deadline: Number.NaN }, "deadline"],
     [{ query: "q", documents: ["a"], model: "../etc/passwd" }, "model"],
     [{ query: "q", documents: ["a"], metadata: { deep: {} } }, "metadata.deep"],
+    [{ query: "q", documents: ["a"], stages: [{ model: "box" }] }, "stages"],
+    [{ query: "q", documents: ["a"], stages: [{ model: "a" }, { model: "b" }] }, "stages[0].keep"],
+    [
+      { query: "q", documents: ["a"], stages: [{ model: "a", keep: 1 }, { model: "a" }] },
+      "stages[1].model",
+    ],
+    [
+      {
+        query: "q",
+        documents: ["a"],
+        model: "a",
+        stages: [{ model: "a", keep: 1 }, { model: "b" }],
+      },
+      "model",
+    ],
+    [
+      { query: "q", documents: [{ text: "a", firstStageScore: 1 }, "b"] },
+      "documents[1].firstStageScore",
+    ],
   ])("%j is refused for %s", (request, field) => {
     expect(refusal(request).field).toBe(field);
   });
@@ -157,7 +176,8 @@ test("all keys of a model lie on one slot, and models on different ones", () => 
 });
 
 test("a job's id leads back to its queue; an idempotency key is a job of its tenant", () => {
-  expect(parseJobId(formatJobId("k1", "BAAI/bge"))).toEqual({ jobId: "k1", model: "BAAI/bge" });
+  const models = ["box", "BAAI/bge"];
+  expect(parseJobId(formatJobId("k1", models))).toEqual({ jobId: "k1", models });
   expect(() => parseJobId("nonsense")).toThrow(expect.objectContaining({ code: "job_not_found" }));
   const key = "same";
   expect(newJobId({ key })).toBe(newJobId({ key }));

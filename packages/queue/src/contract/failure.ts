@@ -1,3 +1,5 @@
+import { z } from "zod";
+
 /**
  * Every way in which a job or a document can fail: what it means, whether trying again can help, and
  * the HTTP status that a gateway answers with. The one table; codes are stable.
@@ -66,6 +68,13 @@ export interface Failure {
   /** What is at fault, e.g. `query` or `documents[3]`. */
   readonly field?: string | undefined;
 }
+
+/** @internal */
+export const failureSchema: z.ZodType<Failure> = z.object({
+  code: z.enum(Object.keys(FAILURES) as [FailureCode, ...FailureCode[]]),
+  message: z.string(),
+  field: z.string().optional(),
+});
 
 export function isFailureCode(code: string): code is FailureCode {
   return Object.hasOwn(FAILURES, code);

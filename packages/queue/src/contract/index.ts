@@ -14,8 +14,8 @@ export {
 export type { RequestIssue } from "./errors.ts";
 export { FAILURES, isFailureCode } from "./failure.ts";
 export type { Failure, FailureCode } from "./failure.ts";
-export { parseJob } from "./job.ts";
-export type { JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
+export { homeOf, parseJob } from "./job.ts";
+export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
 export { formatJobId, newJobId, parseJobId } from "./job-id.ts";
 export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
@@ -27,6 +27,7 @@ export type {
   ParsedRequest,
   RequestOptions,
   RerankRequest,
+  Stage,
 } from "./request.ts";
 export { formatResult, parseResult } from "./result.ts";
 export type { CompletedRecord, RecordTimings, ResultRecord } from "./result.ts";

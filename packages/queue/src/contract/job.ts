@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RankfleetError } from "./errors.ts";
-import type { Lane } from "./request.ts";
+import { failureSchema, type Failure } from "./failure.ts";
+import type { Lane, Stage } from "./request.ts";
 import { PROTOCOL_VERSION } from "./version.ts";
 
 /** What stands in the queue: everything about a job but its texts, which may be beside it. */
@@ -14,6 +15,10 @@ export interface JobEnvelope {
   readonly options: ScoringOptions;
   /** The documents' own ids, in order, if any has one. */
   readonly ids?: readonly (string | null)[] | undefined;
+  /** What the first stage gave the documents, in order, if the request carries it. */
+  readonly firstStageScores?: readonly number[] | undefined;
+  /** Present in every job of a cascade. */
+  readonly cascade?: CascadeState | undefined;
   readonly lane: Lane;
   readonly tenant?: string | undefined;
   /** Milliseconds since 1970 by Redis's clock, the only clock that all sides share. */
@@ -26,6 +31,22 @@ export interface JobEnvelope {
   readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
   /** W3C trace context. */
   readonly trace?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Where a cascade stands: what its earlier stages have left, and what comes after this one. */
+export interface CascadeState {
+  /** How many of this stage's best go on; absent in the last stage. */
+  readonly keep?: number | undefined;
+  /** The stages after this one. The result is kept under the last one's model. */
+  readonly next: readonly Stage[];
+  /** Documents of the whole request. */
+  readonly documents: number;
+  /** For each document here, its place in the request; absent in the first stage. */
+  readonly indices?: readonly number[] | undefined;
+  /** Documents that earlier stages could not score, by place in the request. */
+  readonly failures: Readonly<Record<string, Failure>>;
+  /** Pairs that earlier stages have scored. */
+  readonly pairs: number;
 }
 
 /**
@@ -60,6 +81,17 @@ const schema = z.object({
     truncation: z.enum(["longest_first", "only_second"]).optional(),
   }),
   ids: z.array(z.string().nullable()).optional(),
+  firstStageScores: z.array(z.number()).optional(),
+  cascade: z
+    .object({
+      keep: z.int().min(1).optional(),
+      next: z.array(z.object({ model: z.string(), keep: z.int().min(1).optional() })),
+      documents: z.int().min(1),
+      indices: z.array(z.int().min(0)).optional(),
+      failures: z.record(z.string(), failureSchema),
+      pairs: z.int().min(0),
+    })
+    .optional(),
   lane: z.enum(["interactive", "standard", "bulk"]),
   tenant: z.string().optional(),
   enqueuedAt: z.number(),
@@ -94,4 +126,9 @@ export function parseJob(data: unknown): JobEnvelope {
   throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${issue.message}`, {
     field,
   });
+}
+
+/** The model under which the job's result is kept: its own, or the last of its cascade. */
+export function homeOf({ model, cascade }: Pick<JobEnvelope, "model" | "cascade">): string {
+  return cascade?.next.at(-1)?.model ?? model;
 }

@@ -8,6 +8,13 @@ import { InvalidRequestError, type RequestIssue } from "./errors.ts";
 export type Lane = "interactive" | "standard" | "bulk";
 export const LANES: readonly Lane[] = ["interactive", "standard", "bulk"];
 
+/** One model of a cascade, and how many of its best documents go on to the next. */
+export interface Stage {
+  readonly model: string;
+  /** Every stage but the last must say. */
+  readonly keep?: number | undefined;
+}
+
 /** A document: its text, or an object that holds it. */
 export type DocumentInput =
   | string
@@ -15,6 +22,8 @@ export type DocumentInput =
       /** The caller's own name for it, handed back in the result. */
       readonly id?: string;
       readonly text?: string;
+      /** What the first stage (BM25, dense …) gave it; all documents of a request have one, or none. */
+      readonly firstStageScore?: number;
       /** Any other field, for the request's `fields` to choose from. */
       readonly [field: string]: unknown;
     };
@@ -26,6 +35,11 @@ export interface RerankRequest {
   readonly documents: readonly DocumentInput[];
   /** Which model scores. Default: the client's `model`. */
   readonly model?: string;
+  /**
+   * A cascade, instead of `model`: a cheap model scores all documents and keeps its best, the next one
+   * scores those, as one durable job. The result has the last model's scores of what reached it.
+   */
+  readonly stages?: readonly Stage[];
   /** Results wanted, best first. Default: all. */
   readonly topN?: number;
   /** Hand the documents' texts back. Default false. */
@@ -79,12 +93,21 @@ const schema = z.strictObject({
     .array(
       z.union([
         z.string(),
-        z.looseObject({ id: z.string().max(512).optional(), text: z.string().optional() }),
+        z.looseObject({
+          id: z.string().max(512).optional(),
+          text: z.string().optional(),
+          firstStageScore: z.number().optional(),
+        }),
       ]),
     )
     .min(1, "must have at least one document")
     .max(MAX_DOCUMENTS),
   model: modelId.optional(),
+  stages: z
+    .array(z.strictObject({ model: modelId, keep: z.int().min(1).optional() }))
+    .min(2, "must have at least two stages; for one, use model")
+    .max(4)
+    .optional(),
   topN: z.int().min(1).optional(),
   returnDocuments: z.boolean().optional(),
   fields: z.array(z.string().min(1)).min(1).optional(),
@@ -120,7 +143,8 @@ export function parseRequest(request: unknown): ParsedRequest {
   const parsed = schema.safeParse(request);
   if (!parsed.success) throw new InvalidRequestError(parsed.error.issues.flatMap(toIssues));
   const { query, documents, fields, ...options } = parsed.data;
-  const issues: RequestIssue[] = [];
+  const issues = stageIssues(parsed.data);
+  const firstStageScores = firstStageScoresOf(documents, issues);
   const texts = documents.map((document, index) => textOf(document, index, fields, issues));
   if (issues.length > 0) throw new InvalidRequestError(issues);
   const characters = texts.reduce((sum, text) => sum + text.length, 0);
@@ -140,6 +164,7 @@ export function parseRequest(request: unknown): ParsedRequest {
     texts,
     characters,
     ids: ids.some((id) => id !== null) ? ids : undefined,
+    firstStageScores,
   };
 }
 
@@ -152,6 +177,8 @@ export interface ParsedRequest {
   readonly characters: number;
   /** The documents' own ids, if any of them has one. */
   readonly ids: readonly (string | null)[] | undefined;
+  /** One for each document, if the request carries them. */
+  readonly firstStageScores: readonly number[] | undefined;
 }
 
 /** A request without its texts. */
@@ -160,6 +187,38 @@ export type RequestOptions = {
     | RerankRequest[K]
     | undefined;
 };
+
+function stageIssues({ model, stages = [] }: z.infer<typeof schema>): RequestIssue[] {
+  const issues: RequestIssue[] = [];
+  if (model !== undefined && stages.length > 0) {
+    issues.push({ field: "model", message: "is said by stages; leave one of the two out" });
+  }
+  for (const [index, { model: name, keep }] of stages.entries()) {
+    const isLast = index === stages.length - 1;
+    if (keep === undefined && !isLast) {
+      issues.push({ field: `stages[${index}].keep`, message: "must say how many documents go on" });
+    }
+    if (stages.findIndex((stage) => stage.model === name) !== index) {
+      issues.push({ field: `stages[${index}].model`, message: `"${name}" has a stage already` });
+    }
+  }
+  return issues;
+}
+
+function firstStageScoresOf(
+  documents: readonly ReadableDocument[],
+  issues: RequestIssue[],
+): number[] | undefined {
+  const scores = documents.map((document) =>
+    typeof document === "string" ? undefined : document.firstStageScore,
+  );
+  if (scores.every((score) => score === undefined)) return undefined;
+  const missing = scores.indexOf(undefined);
+  if (missing < 0) return scores as number[];
+  const message = "is missing, while other documents have one: give all of them, or none";
+  issues.push({ field: `documents[${missing}].firstStageScore`, message });
+  return undefined;
+}
 
 type ReadableDocument = z.infer<typeof schema>["documents"][number];
 

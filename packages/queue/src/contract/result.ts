@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { RankfleetError } from "./errors.ts";
-import { FAILURES, type Failure, type FailureCode } from "./failure.ts";
+import { failureSchema, type Failure } from "./failure.ts";
 import { PROTOCOL_VERSION } from "./version.ts";
 
 /** How a job ended, as it is stored. The first record that is written stays. */
@@ -14,8 +14,13 @@ export interface CompletedRecord {
   readonly revision: string;
   readonly dtype: string;
   readonly activation: "sigmoid" | "identity";
-  /** One for each document, in the request's order; null where it failed. float32, 9 digits. */
+  /**
+   * One for each document, in the request's order; null where it failed, or an earlier stage of a
+   * cascade left it behind. float32, 9 digits.
+   */
   readonly logits: readonly (number | null)[];
+  /** The logits fused with the request's first-stage scores, if it had some and the model can. */
+  readonly fused?: readonly (number | null)[] | undefined;
   /** Tokens read for each document, query and special tokens included. */
   readonly tokens: readonly number[];
   /** Indices of documents of which some text was not read. */
@@ -59,11 +64,6 @@ export interface CancelledRecord {
 
 const v = z.literal(PROTOCOL_VERSION);
 const digest = z.string().optional();
-const failure = z.object({
-  code: z.enum(Object.keys(FAILURES) as [FailureCode, ...FailureCode[]]),
-  message: z.string(),
-  field: z.string().optional(),
-});
 
 const schema = z.discriminatedUnion("state", [
   z.object({
@@ -74,9 +74,10 @@ const schema = z.discriminatedUnion("state", [
     dtype: z.string(),
     activation: z.enum(["sigmoid", "identity"]),
     logits: z.array(z.number().nullable()),
+    fused: z.array(z.number().nullable()).optional(),
     tokens: z.array(z.number()),
     truncated: z.array(z.number()),
-    failures: z.record(z.string(), failure),
+    failures: z.record(z.string(), failureSchema),
     ids: z.array(z.string().nullable()).optional(),
     texts: z.record(z.string(), z.string()).optional(),
     topN: z.number().optional(),
@@ -93,7 +94,7 @@ const schema = z.discriminatedUnion("state", [
       .optional(),
     digest,
   }),
-  z.object({ v, state: z.literal("failed"), failure, digest }),
+  z.object({ v, state: z.literal("failed"), failure: failureSchema, digest }),
   z.object({ v, state: z.literal("cancelled"), digest }),
 ]);
 

@@ -1,0 +1,111 @@
+import { fileURLToPath } from "node:url";
+import type { RerankClient, RerankResult } from "@rankfleet/sdk";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { TestFleet, type WorkerProcess } from "./support/fleet.ts";
+import { requests } from "./support/texts.ts";
+
+/** The model in the box in front, a tiny random one of XLM-R's layout behind it. */
+const tiny = fileURLToPath(new URL("../fixtures/tiny-xlm-r", import.meta.url));
+const both = { RANKFLEET_MODEL: `box,tiny=${tiny}` };
+const stages = [{ model: "box", keep: 4 }, { model: "tiny" }];
+
+let fleet: TestFleet;
+let client: RerankClient;
+let worker: WorkerProcess;
+beforeAll(async () => {
+  fleet = await TestFleet.start();
+});
+beforeEach(async () => {
+  await fleet.killWorkers();
+  await fleet.redis.flushall();
+  worker = await fleet.worker(both);
+  client = fleet.client();
+});
+afterAll(() => fleet.stop());
+
+const indices = (result: RerankResult): number[] => result.results.map(({ index }) => index);
+
+test("the first model's best go to the second, whose scores and places in the request come back", async () => {
+  const [request] = requests(1, 12);
+  const documents = request!.documents.map((text, i) => ({ id: `d${i}`, text: text as string }));
+  const first = await client.rerank({ ...request!, documents, topN: 4 });
+  const alone = await client.rerank({ ...request!, documents, model: "tiny" });
+  const result = await client.rerank({ ...request!, documents, stages, returnDocuments: true });
+  expect(result.model).toBe("tiny");
+  expect(new Set(indices(result))).toEqual(new Set(indices(first)));
+  for (const document of result.results) {
+    if (document.error !== undefined) throw new Error(document.error.message);
+    const same = alone.results.find(({ index }) => index === document.index)!;
+    expect(document.logit).toBeCloseTo(same.error === undefined ? same.logit : Number.NaN, 4);
+    expect(document.id).toBe(`d${document.index}`);
+    expect(document.document).toBe(documents[document.index]!.text);
+  }
+  expect(result.usage.pairs).toBe(16);
+});
+
+test("a document that the first stage could not score is an item of the result, at its place", async () => {
+  const [request] = requests(1, 6);
+  const documents = [...request!.documents.slice(0, 2), " ", ...request!.documents.slice(2)];
+  const { results } = await client.rerank({ ...request!, documents, stages });
+  expect(results.at(-1)).toMatchObject({
+    index: 2,
+    error: { code: "invalid_document", field: "documents[2]" },
+  });
+  expect(results).toHaveLength(5);
+});
+
+test("texts too large for the job travel beside it from stage to stage, and leave nothing behind", async () => {
+  const [request] = requests(1, 8);
+  const documents = request!.documents.map(
+    (text) => `${text as string} ${"padding ".repeat(2000)}`,
+  );
+  const { results } = await client.rerank({
+    ...request!,
+    documents,
+    stages,
+    maxTokensPerDocument: 60,
+  });
+  expect(results).toHaveLength(4);
+  expect(await fleet.redis.keys("*:payload:*")).toEqual([]);
+});
+
+test("it can be found again by its id, cancelled in any stage, and made again under its key", async () => {
+  const [request] = requests(1, 8);
+  const job = await client.enqueue({ ...request!, stages, idempotencyKey: "once" });
+  expect(job.id).toMatch(/@box>tiny$/u);
+  const result = await client.job(job.id).result();
+  expect(await job.status()).toBe("completed");
+  const again = await client.rerank({ ...request!, stages, idempotencyKey: "once" });
+  expect(again.timings).toEqual(result.timings);
+
+  worker.child.kill("SIGSTOP");
+  const cancelled = await client.enqueue({ ...request!, stages });
+  expect(await cancelled.cancel()).toBe(true);
+  worker.child.kill("SIGCONT");
+  await expect(cancelled.result()).rejects.toMatchObject({ code: "cancelled" });
+  expect(await cancelled.status()).toBe("cancelled");
+});
+
+test("a bulk of cascades loses nothing when a worker is killed half way", async () => {
+  await fleet.worker(both);
+  const bulk = requests(60, 20).map((request) => ({ ...request, stages }));
+  let isFirst = true;
+  const seen = new Set<number>();
+  for await (const { index, result, error } of client.rerankMany(bulk)) {
+    if (isFirst) worker.child.kill("SIGKILL");
+    isFirst = false;
+    if (error !== undefined) throw error;
+    expect(result.results).toHaveLength(4);
+    seen.add(index);
+  }
+  expect(seen.size).toBe(60);
+});
+
+test("a model that nobody serves is refused before anything is enqueued", async () => {
+  const [request] = requests(1, 3);
+  await expect(
+    fleet
+      .client({ modelWaitMs: 0 })
+      .rerank({ ...request!, stages: [{ model: "box", keep: 1 }, { model: "absent" }] }),
+  ).rejects.toMatchObject({ code: "model_not_served", model: "absent" });
+});
