@@ -6,7 +6,7 @@ const { results } = await client.rerank({
   documents: [
     "Ferns and peace lilies droop as soon as their soil dries out.",
     "A snake plant stores water in its leaves; let the soil dry completely between waterings.",
-    "Our shop sells soil, dry goods and houseplants.",
+    "Our shop sells pots and garden tools.",
   ],
   returnDocuments: true,
 });

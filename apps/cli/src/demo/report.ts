@@ -63,11 +63,10 @@ export function makeReport(
   };
 }
 
-/** A few queries with both orders side by side: the best answers that BM25 had buried. */
+/** Three queries with both orders side by side: not only the one that gained most. */
 export function showQueries(
   demo: DemoCollection,
   results: ReadonlyMap<string, RerankResult>,
-  shown = 3,
 ): string {
   const { queries, judgments } = demo.collection;
   const gains = queries.map((query) => {
@@ -76,13 +75,11 @@ export function showQueries(
     const after = meanNdcg(new Map([[query.id, rankingOf(results.get(query.id)!)]]), grades).mean;
     return { query, before, after };
   });
-  // Not only the best cases: one that gained most, one in the middle, one that lost most.
-  gains.sort((a, b) => b.after - b.before - (a.after - a.before));
-  const places =
-    shown === 1
-      ? [0]
-      : Array.from({ length: shown }, (_, i) => Math.round((i * (gains.length - 1)) / (shown - 1)));
-  return places.map((place) => showQuery(demo, results, gains[place]!)).join("\n\n");
+  const last = gains.length - 1;
+  const shown = { "gained most": 0, "in the middle": Math.round(last / 2), "lost most": last };
+  return Object.entries(shown)
+    .map(([label, place]) => `${label}: ${showQuery(demo, results, gains[place]!)}`)
+    .join("\n\n");
 }
 
 function showQuery(
