@@ -75,6 +75,7 @@ export function showQueries(
     const after = meanNdcg(new Map([[query.id, rankingOf(results.get(query.id)!)]]), grades).mean;
     return { query, before, after };
   });
+  gains.sort((a, b) => b.after - b.before - (a.after - a.before));
   const last = gains.length - 1;
   const shown = { "gained most": 0, "in the middle": Math.round(last / 2), "lost most": last };
   return Object.entries(shown)
