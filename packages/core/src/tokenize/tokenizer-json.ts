@@ -1,6 +1,8 @@
 /** The parts of a Hugging Face `tokenizer.json` that core reads itself. */
 export interface TokenizerJson {
   readonly added_tokens?: readonly AddedToken[];
+  readonly normalizer?: { readonly type: string } | null;
+  readonly pre_tokenizer?: { readonly type: string } | null;
   readonly post_processor?: PostProcessor | null;
   readonly model: {
     readonly type: string;

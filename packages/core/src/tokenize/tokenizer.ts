@@ -13,15 +13,17 @@ import type { TokenizerJson } from "./tokenizer-json.ts";
  */
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer;
+  /** Ids by word, where a word's ids do not depend on its neighbours: most of a text are known words. */
+  readonly #words: Map<string, readonly number[]> | undefined;
 
   constructor(json: TokenizerJson, config: object) {
     this.#tokenizer = new Tokenizer(withoutSpecialTokens(json), config);
+    this.#words = isWordwise(json) ? new Map() : undefined;
   }
 
   /** All token ids of `text`; lone surrogates count as U+FFFD. */
   encode(text: string): number[] {
-    if (text === "") return [];
-    return this.#tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }).ids;
+    return this.encodeStart(text, Infinity).ids;
   }
 
   /**
@@ -30,13 +32,64 @@ export class TextTokenizer {
    * white space far behind the limit, which no pre-tokenizer joins across.
    */
   encodeStart(text: string, limit: number): { ids: number[]; isComplete: boolean } {
+    const words = this.#words;
+    if (words === undefined) return this.#encodeWhole(text, limit);
+    const ids: number[] = [];
+    for (const [word] of text.matchAll(WORD)) {
+      if (ids.length > limit) return { ids, isComplete: false };
+      for (const id of this.#encodeWord(word, words)) ids.push(id);
+    }
+    return { ids, isComplete: true };
+  }
+
+  #encodeWord(word: string, words: Map<string, readonly number[]>): readonly number[] {
+    const known = words.get(word);
+    if (known !== undefined) return known;
+    const ids = this.#encode(word);
+    if (word.length <= LONGEST_KNOWN_WORD) {
+      if (words.size >= MOST_KNOWN_WORDS) words.clear();
+      words.set(word, ids);
+    }
+    return ids;
+  }
+
+  #encodeWhole(text: string, limit: number): { ids: number[]; isComplete: boolean } {
     const cut = cutAtWhiteSpace(text, limit * 16 + 1024);
     if (cut < text.length) {
-      const ids = this.encode(text.slice(0, cut));
+      const ids = this.#encode(text.slice(0, cut));
       if (ids.length > limit) return { ids, isComplete: false };
     }
-    return { ids: this.encode(text), isComplete: true };
+    return { ids: this.#encode(text), isComplete: true };
   }
+
+  #encode(text: string): number[] {
+    if (text === "") return [];
+    return this.#tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }).ids;
+  }
+}
+
+/** What every BERT pre-tokenizer separates at; rarer white space stays inside and is the library's business. */
+const WORD = /[^ \t\n\r]+/gu;
+const LONGEST_KNOWN_WORD = 40;
+/** Tens of megabytes at most; a text's usual words are back at once after a clearing. */
+const MOST_KNOWN_WORDS = 100_000;
+
+/**
+ * BERT's normalizer looks at single characters and its pre-tokenizer splits at white space, so a text's
+ * ids are its words' ids one after the other. Tokens added by hand may hold white space: then not.
+ */
+function isWordwise({
+  normalizer,
+  pre_tokenizer,
+  model,
+  added_tokens = [],
+}: TokenizerJson): boolean {
+  return (
+    normalizer?.type === "BertNormalizer" &&
+    pre_tokenizer?.type === "BertPreTokenizer" &&
+    model.type === "WordPiece" &&
+    added_tokens.every((token) => token.special)
+  );
 }
 
 function cutAtWhiteSpace(text: string, from: number): number {

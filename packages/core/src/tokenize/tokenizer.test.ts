@@ -1,0 +1,72 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { boxFolder, xlmRobertaFolder } from "../test-models.ts";
+import type { TokenizerJson } from "./tokenizer-json.ts";
+import { TextTokenizer } from "./tokenizer.ts";
+
+const read = (folder: string, name: string): object =>
+  JSON.parse(readFileSync(join(folder, name), "utf8")) as object;
+
+describe.each([
+  ["BERT, word by word", boxFolder],
+  ["XLM-RoBERTa, as a whole", xlmRobertaFolder],
+])("%s", (_layout, folder) => {
+  const json = read(folder, "tokenizer.json") as TokenizerJson;
+  const config = read(folder, "tokenizer_config.json");
+  const tokenizer = new TextTokenizer(json, config);
+  const library = new Tokenizer(json, config);
+  const special = (json.added_tokens ?? []).filter((token) => token.special);
+
+  test("ids are the library's, for whatever text", () => {
+    const odd = [
+      "Wörter",
+      "don't",
+      "e-mail",
+      "你好",
+      "nai\u0308ve",
+      "\u0301",
+      "\u00a0",
+      "\u2028",
+      "\0",
+      "x\u200by",
+      "\ufeff",
+      "🙂",
+    ];
+    const word = fc.oneof(fc.string({ unit: "binary", maxLength: 12 }), fc.constantFrom(...odd));
+    const gap = fc.constantFrom(" ", "  ", "\t", "\n", "\r\n", "");
+    const text = fc
+      .array(fc.tuple(word, gap), { maxLength: 12 })
+      .map((parts) => parts.flat().join(""));
+    fc.assert(
+      fc.property(text, (value) => {
+        fc.pre(value.isWellFormed() && value !== "");
+        fc.pre(!special.some((token) => value.includes(token.content)));
+        const expected = library.encode(value, { add_special_tokens: false }).ids;
+        // Twice: the second time words are known.
+        for (const ids of [tokenizer.encode(value), tokenizer.encode(value)])
+          expect(ids).toEqual(expected);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("the start of a text is the start of its ids", () => {
+    const text = "the snake plant stores water in its leaves ".repeat(2000);
+    const all = tokenizer.encode(text);
+    const { ids, isComplete } = tokenizer.encodeStart(text, 100);
+    expect([ids.length > 100, isComplete, ids]).toEqual([true, false, all.slice(0, ids.length)]);
+    expect(tokenizer.encodeStart(text, all.length)).toEqual({ ids: all, isComplete: true });
+  });
+
+  test("a literal special token is text", () => {
+    const literal = special.map((token) => token.content).join(" a ");
+    const unknown = special.find((token) => /unk/iu.test(token.content))!.id;
+    const found = tokenizer
+      .encode(literal)
+      .filter((id) => special.some((token) => token.id === id));
+    expect(found.filter((id) => id !== unknown)).toEqual([]);
+  });
+});
