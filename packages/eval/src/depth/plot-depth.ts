@@ -21,14 +21,14 @@ ${points.map(({ depth }) => `<text x="${x(depth)}" y="${HEIGHT - MARGIN.bottom +
 <polygon points="${band}" fill="#2563eb" opacity="0.15"/>
 <polyline points="${line(({ value }) => value)}" fill="none" stroke="#2563eb" stroke-width="2"/>
 <polyline points="${line(({ recall }) => recall)}" fill="none" stroke="#d97706" stroke-width="2" stroke-dasharray="5 3"/>
-${mark(x(cheapest), "cheapest", cheapest)}${best === cheapest ? "" : mark(x(best), "best", best)}
+${mark(x(cheapest), 10, `cheapest: ${cheapest}`)}${best === cheapest ? "" : mark(x(best), 26, `best: ${best}`)}
 <text x="${MARGIN.left}" y="18" fill="#2563eb">— ${measure} (95 % band)</text><text x="${MARGIN.left + 180}" y="18" fill="#d97706">- - ${recallMeasure}</text>
 </svg>
 `;
 }
 
-function mark(x: number, label: string, depth: number): string {
-  return `<line x1="${x}" x2="${x}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#6b7280" stroke-dasharray="2 3"/><text x="${x + 4}" y="${MARGIN.top + 10}" fill="#374151">${label}: ${depth}</text>`;
+function mark(x: number, below: number, label: string): string {
+  return `<line x1="${x}" x2="${x}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#6b7280" stroke-dasharray="2 3"/><text x="${x + 4}" y="${MARGIN.top + below}" fill="#374151">${label}</text>`;
 }
 
 function xScale(points: readonly DepthPoint[]): (depth: number) => number {
