@@ -5,7 +5,7 @@ import torch
 
 from vocabulary import CLS, SEP
 
-MAX_QUERY_TOKENS = 80
+MAX_QUERY_TOKENS = 40
 
 
 def to_rows(pairs: list[tuple[np.ndarray, np.ndarray]], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

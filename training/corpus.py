@@ -92,30 +92,8 @@ def inverse_cloze(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
         words = pair.document.split()
         if rng.random() >= share or len(words) < 50:
             continue
-        # Mostly keywords; now and then as long as a person who explains what he wants.
-        length = rng.randint(4, 10) if rng.random() < 0.6 else rng.randint(12, 30)
+        length = rng.randint(4, 10)
         start = rng.randint(0, min(len(words), 120) - length)
         rest = words[:start] + words[start + length :]
         made.append(Pair(" ".join(words[start : start + length]), " ".join(rest), pair.source))
     return made
-
-
-# What people write around what they want; written for this project.
-OPENINGS = (
-    "I am interested in", "I am looking for articles about", "please find documents dealing with",
-    "information on", "any papers which discuss", "what is known about", "I would like to know",
-    "can somebody explain", "we need material concerning", "find all references to", "does anyone know",
-    "list the results that concern", "I want to read something about", "describe", "could you tell me",
-    "reports on the subject of", "my question is about", "relevant literature regarding", "studies of",
-)
-CLOSINGS = (
-    "thanks in advance", "and related topics", "in general", "as well as similar work", "if there is any",
-    "including recent results", "and how it is used", "or anything like it", "please", "in detail",
-)
-
-
-def worded(query: str, rng: random.Random) -> str:
-    """The query as somebody would put it who talks to a librarian: fillers must not count as content."""
-    opening = rng.choice(OPENINGS) if rng.random() < 0.85 else ""
-    closing = rng.choice(CLOSINGS) if rng.random() < 0.4 else ""
-    return " ".join(part for part in (opening, query, closing) if part)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from batches import to_rows
-from corpus import inverse_cloze, read_held_out, read_training, read_validation, worded
+from corpus import inverse_cloze, read_held_out, read_training, read_validation
 from embeddings import ppmi_svd
 from model import Box
 from negatives import make_groups
@@ -28,7 +28,6 @@ DIMENSIONS = 96
 VOCABULARY = 28_000
 EMA = 0.999
 CROPPED = 0.2
-WORDED = 0.2
 QUERIES_HELD_OUT = 30
 
 
@@ -81,9 +80,7 @@ def gather(sources, tokenizer):
         groups.append(source_groups + len(passages))
         # By the square root of its size, so that large sources do not drown the small ones.
         chances.append(np.full(len(source_groups), len(source_groups) ** -0.5))
-        rng = random.Random(SEED + number)
-        asked = (worded(query, rng) if rng.random() < WORDED else query for query in source_queries)
-        queries += [np.array(tokenizer.encode(query)[:96], np.int32) for query in asked]
+        queries += [np.array(tokenizer.encode(query)[:64], np.int32) for query in source_queries]
         passages += [np.array(tokenizer.encode(passage[:3500])[:600], np.int32) for passage in source_passages]
     return queries, passages, np.concatenate(groups), np.concatenate(chances)
 
