@@ -69,6 +69,24 @@ test("texts too large for the job travel beside it from stage to stage, and leav
   expect(await fleet.redis.keys("*:payload:*")).toEqual([]);
 });
 
+test("a stage's texts stay until the whole job is settled, since it may be delivered again after handing on", async () => {
+  const [request] = requests(1, 8);
+  const documents = request!.documents.map(
+    (text) => `${text as string} ${"padding ".repeat(2000)}`,
+  );
+  await fleet.killWorkers();
+  await fleet.worker(); // Serves the first stage alone; the second model's offer is still known.
+  const job = await client.enqueue({ ...request!, documents, stages, maxTokensPerDocument: 60 });
+  const jobId = job.id.split("@")[0]!;
+  await expect
+    .poll(() => fleet.redis.exists(`rankfleet:{tiny}:${jobId}`), { timeout: 10_000 })
+    .toBe(1);
+  expect(await fleet.redis.exists(`rankfleet:{box}:payload:${jobId}`)).toBe(1);
+  await fleet.worker(both);
+  expect((await job.result()).results).toHaveLength(4);
+  expect(await fleet.redis.keys("*:payload:*")).toEqual([]);
+});
+
 test("it can be found again by its id, cancelled in any stage, and made again under its key", async () => {
   const [request] = requests(1, 8);
   const job = await client.enqueue({ ...request!, stages, idempotencyKey: "once" });

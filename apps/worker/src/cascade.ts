@@ -30,6 +30,7 @@ export function nextStage(
         documents: cascade!.documents,
         indices: kept.map((index) => placeOf(job, index)),
         failures: { ...cascade!.failures, ...atPlaces(job, record.failures) },
+        past: [...cascade!.past, job.model],
         pairs: cascade!.pairs + record.pairs,
       },
     },

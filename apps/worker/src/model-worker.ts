@@ -9,7 +9,6 @@ import {
   type SettleOutcome,
 } from "@rankfleet/queue";
 import {
-  DeadlineExceededError,
   homeOf,
   InvalidRequestError,
   parseJob,
@@ -23,8 +22,10 @@ import {
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { nextStage, wholeRecord } from "./cascade.ts";
+import { Intake } from "./intake.ts";
 import { scoreJob } from "./score-job.ts";
 import { traceJob } from "./spans.ts";
+import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
 
 /**
@@ -153,19 +154,18 @@ export class ModelWorker {
     record: ResultRecord,
   ): Promise<SettleOutcome> {
     return this.#store.settle(
-      { model: this.#options.model, jobId, token, replyTo: job.replyTo },
+      { model: this.#options.model, jobId, token, replyTo: job.replyTo, past: job.cascade?.past },
       record,
     );
   }
 
   /**
    * The job goes on under its own id. If this attempt dies between the two steps, the next one hands on
-   * the same job again, which the queue takes for the one it has.
+   * the same job again, which the queue takes for the one it has; so this stage's texts stay until the
+   * whole job is settled.
    */
   async #handOn({ jobId }: Delivery, next: ReturnType<typeof nextStage>): Promise<SettleOutcome> {
-    const { redis, keys, model } = this.#options;
     await this.#producer.add(jobId, next.job, next.texts, { isContinuation: true });
-    await redis.del(keys.model(model).payload(jobId));
     return "written";
   }
 
@@ -184,8 +184,12 @@ export class ModelWorker {
     const { model } = this.#options;
     const home = job === undefined ? model : homeOf(job);
     // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
-    if (home === model) await this.#store.settle({ model, jobId, token, replyTo }, record);
-    else await this.#store.settleUnlocked({ model: home, jobId, replyTo }, record);
+    const past = job?.cascade?.past ?? [];
+    if (home === model) await this.#store.settle({ model, jobId, token, replyTo, past }, record);
+    else {
+      const stages = { model: home, past: [...past, model] };
+      await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
+    }
   }
 
   async #settleGivenUp({
@@ -237,69 +241,6 @@ export interface ModelWorkerOptions {
 }
 
 type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
-
-/**
- * How many jobs to have in hand: enough tokens for four rounds of full batches (one computing, one
- * ready, one being tokenised, one being written), and no more, for what this worker holds no other
- * can take.
- */
-class Intake {
-  readonly #tokensWanted: number;
-  #tokensPerJob: number | undefined;
-
-  constructor(tokensPerRound: number) {
-    this.#tokensWanted = 4 * tokensPerRound;
-  }
-
-  get jobs(): number {
-    if (this.#tokensPerJob === undefined) return MIN_JOBS;
-    return Math.min(
-      MAX_JOBS,
-      Math.max(MIN_JOBS, Math.ceil(this.#tokensWanted / this.#tokensPerJob)),
-    );
-  }
-
-  /** Learns from a job's size; returns how many jobs to have in hand from now on. */
-  after(tokens: number): number {
-    this.#tokensPerJob =
-      this.#tokensPerJob === undefined ? tokens : 0.9 * this.#tokensPerJob + 0.1 * tokens;
-    return this.jobs;
-  }
-}
-
-const MIN_JOBS = 4;
-const MAX_JOBS = 512;
-
-/** Aborts when the job's deadline is over, or its lease lost. */
-class TimeLimit {
-  readonly signal: AbortSignal;
-  readonly #timer: NodeJS.Timeout | undefined;
-
-  constructor(deadline: number | undefined, clock: RedisClock, lease: AbortSignal | undefined) {
-    const controller = new AbortController();
-    this.signal =
-      lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
-    if (deadline === undefined) return;
-    const over = (): void => controller.abort(pastDeadline());
-    const leftMs = deadline - clock.now();
-    if (leftMs <= 0) over();
-    else this.#timer = setTimeout(over, Math.min(leftMs, 2 ** 31 - 1));
-  }
-
-  clear(): void {
-    clearTimeout(this.#timer);
-  }
-}
-
-function pastDeadline(): DeadlineExceededError {
-  return new DeadlineExceededError(
-    "deadline_exceeded",
-    "the deadline was over before the job was scored",
-    {
-      field: "deadline",
-    },
-  );
-}
 
 /** Of a message that is no job, the one field that lets its sender hear of it. */
 function replyToOf(data: unknown): string | undefined {

@@ -35,6 +35,7 @@ export class ResultStore {
       this.#ttlMs,
     );
     if (outcome === LOST_LOCK) return "lost_lock";
+    await this.#freePast(job);
     await this.#wake(job);
     return outcome === WRITTEN ? "written" : "already_settled";
   }
@@ -50,6 +51,7 @@ export class ResultStore {
       "NX",
     );
     await this.#redis.del(keys.payload(job.jobId));
+    await this.#freePast(job);
     await this.#wake(job);
     return written === "OK" ? "written" : "already_settled";
   }
@@ -57,6 +59,14 @@ export class ResultStore {
   async read(model: string, jobId: string): Promise<ResultRecord | undefined> {
     const json = await this.#redis.get(this.#keys.model(model).result(jobId));
     return json === null ? undefined : parseResult(json);
+  }
+
+  /**
+   * The texts of a cascade's earlier stages. Not before there is a record: a stage may be delivered again
+   * after it has handed on, and must then find its texts. One key a command: each has a slot of its own.
+   */
+  async #freePast({ jobId, past = [] }: SettledJob): Promise<void> {
+    await Promise.all(past.map((model) => this.#redis.del(this.#keys.model(model).payload(jobId))));
   }
 
   /** The record is the truth; this only spares the producer the wait for its next poll. */
@@ -73,6 +83,8 @@ export class ResultStore {
 export interface SettledJob {
   readonly model: string;
   readonly jobId: string;
+  /** Models of the other stages, if it is a cascade. */
+  readonly past?: readonly string[] | undefined;
   /** The producer that waits, if it is known. */
   readonly replyTo?: string | undefined;
 }

@@ -209,7 +209,7 @@ function toEnvelope(
     cascade:
       next.length === 0
         ? undefined
-        : { keep, next, documents: texts.length, failures: {}, pairs: 0 },
+        : { keep, next, documents: texts.length, failures: {}, past: [], pairs: 0 },
     lane: options.priority ?? "standard",
     tenant: options.tenant,
     enqueuedAt: session.clock.now(),

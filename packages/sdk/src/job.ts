@@ -61,7 +61,12 @@ export class JobHandle {
    */
   async cancel(): Promise<boolean> {
     const session = await this.#session();
-    const job = { model: this.#home, jobId: this.#jobId, replyTo: session.producerId };
+    const job = {
+      model: this.#home,
+      past: this.#models.slice(0, -1),
+      jobId: this.#jobId,
+      replyTo: session.producerId,
+    };
     const outcome = await session.store.settleUnlocked(job, {
       v: PROTOCOL_VERSION,
       state: "cancelled",

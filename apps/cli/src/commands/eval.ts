@@ -5,7 +5,6 @@ import {
   compareRuns,
   type Collection,
   type DepthAdvice,
-  describeAdvice,
   evaluateRun,
   formatRun,
   htmlReport,
@@ -18,11 +17,12 @@ import {
   type Run,
 } from "@rankfleet/eval";
 import { InvalidArgumentError, Option, type Command } from "commander";
+import { show, toJson } from "../eval/figures.ts";
 import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
-import { type ScoredRun, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
+import { scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
-import { count, table } from "../print.ts";
+import { count } from "../print.ts";
 import { traced } from "../traced.ts";
 
 export function configureEval(command: Command): void {
@@ -153,7 +153,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     await write(flags.plot, () => plotDepth(advice));
     await write(flags.runOut, () => [...formatRun(reranked, "rankfleet")].join(""));
     await write(flags.firstStageOut, () => [...formatRun(firstStage, "first-stage")].join(""));
-    const figures = toJson(rows, advice, cascade, scored, flags);
+    const figures = toJson(rows, advice, cascade, scored, flags.depth);
     await write(flags.json, () => `${JSON.stringify(figures, null, 2)}\n`);
     if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
   } catch (error) {
@@ -208,83 +208,6 @@ async function adviseCascade(
   return adviseDepth(strong.fused ?? strong.alone, collection.judgments, {
     pairsPerSecond: strong.pairs / strong.seconds,
   });
-}
-
-function toJson(
-  rows: ReportData["rows"],
-  advice: DepthAdvice,
-  cascade: DepthAdvice | undefined,
-  scored: ScoredRun,
-  flags: EvalFlags,
-): object {
-  const means = (of: "firstStage" | "reranked" | "alone"): object =>
-    Object.fromEntries(rows.map((row) => [row.measure, row[of]?.mean]));
-  return {
-    queries: rows[0]!.firstStage.byQuery.size,
-    depth: flags.depth,
-    model: scored.model,
-    firstStage: means("firstStage"),
-    reranked: means("reranked"),
-    // Whether the first stage's scores went into the ranking; then also what the model does without.
-    usesFirstStageScores: scored.fused !== undefined,
-    ...(scored.fused === undefined ? {} : { rerankedAlone: means("alone") }),
-    comparison: Object.fromEntries(rows.map((row) => [row.measure, row.comparison])),
-    pairs: scored.pairs,
-    failed: scored.failed,
-    seconds: scored.seconds,
-    pairsPerSecond: scored.pairs / scored.seconds,
-    advice,
-    // What the SDK's candidate guard should be: new RerankClient({ warnAboveDocuments }).
-    warnAboveDocuments: advice.best,
-    ...(cascade === undefined ? {} : { cascade: { ...cascade, keep: cascade.cheapest } }),
-  };
-}
-
-function show(
-  rows: ReportData["rows"],
-  advice: DepthAdvice,
-  cascade: DepthAdvice | undefined,
-): string {
-  const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-  const isFused = rows.some(({ alone }) => alone !== undefined);
-  const lines = rows.map(({ measure, firstStage, reranked, alone, comparison }) => [
-    measure,
-    firstStage.mean.toFixed(4),
-    reranked.mean.toFixed(4),
-    ...(isFused ? [alone!.mean.toFixed(4)] : []),
-    signed(comparison.difference),
-    comparison.interval.map(signed).join(" … "),
-    comparison.pValue.toFixed(4),
-    `${comparison.wins}/${comparison.losses}/${comparison.ties}`,
-  ]);
-  const head = [
-    "measure",
-    "first stage",
-    "reranked",
-    ...(isFused ? ["model alone"] : []),
-    "difference",
-    "95 % interval",
-    "p",
-    "better/worse/same",
-  ];
-  const depths = advice.points.map(({ depth, value, recall, pairs, seconds }) => [
-    depth,
-    value.toFixed(4),
-    recall.toFixed(4),
-    count(pairs),
-    seconds === undefined ? "" : seconds.toFixed(1),
-  ]);
-  return [
-    table(head, lines),
-    "",
-    table(["depth", advice.measure, advice.recallMeasure, "pairs", "seconds"], depths),
-    "",
-    describeAdvice(advice),
-    `Guard for the SDK: new RerankClient({ warnAboveDocuments: ${advice.best} })`,
-    ...(cascade === undefined
-      ? []
-      : [`Cascade: keep ${cascade.cheapest} for the second model. ${describeAdvice(cascade)}`]),
-  ].join("\n");
 }
 
 async function write(file: string | undefined, content: () => string): Promise<void> {

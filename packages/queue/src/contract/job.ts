@@ -45,6 +45,8 @@ export interface CascadeState {
   readonly indices?: readonly number[] | undefined;
   /** Documents that earlier stages could not score, by place in the request. */
   readonly failures: Readonly<Record<string, Failure>>;
+  /** The models of earlier stages: their texts are kept until the job is settled, and freed then. */
+  readonly past: readonly string[];
   /** Pairs that earlier stages have scored. */
   readonly pairs: number;
 }
@@ -89,6 +91,7 @@ const schema = z.object({
       documents: z.int().min(1),
       indices: z.array(z.int().min(0)).optional(),
       failures: z.record(z.string(), failureSchema),
+      past: z.array(z.string()),
       pairs: z.int().min(0),
     })
     .optional(),

@@ -1,0 +1,33 @@
+import type { RedisClock } from "@rankfleet/queue";
+import { DeadlineExceededError } from "@rankfleet/queue/contract";
+
+/** Aborts when the job's deadline is over, or its lease lost. */
+export class TimeLimit {
+  readonly signal: AbortSignal;
+  readonly #timer: NodeJS.Timeout | undefined;
+
+  constructor(deadline: number | undefined, clock: RedisClock, lease: AbortSignal | undefined) {
+    const controller = new AbortController();
+    this.signal =
+      lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
+    if (deadline === undefined) return;
+    const over = (): void => controller.abort(pastDeadline());
+    const leftMs = deadline - clock.now();
+    if (leftMs <= 0) over();
+    else this.#timer = setTimeout(over, Math.min(leftMs, 2 ** 31 - 1));
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function pastDeadline(): DeadlineExceededError {
+  return new DeadlineExceededError(
+    "deadline_exceeded",
+    "the deadline was over before the job was scored",
+    {
+      field: "deadline",
+    },
+  );
+}
