@@ -56,7 +56,8 @@ export async function complete(
     const asked =
       reply instanceof Error ? Number.NaN : Number(reply.headers.get("retry-after") ?? "");
     const delayMs = asked > 0 ? asked * 1000 : FIRST_DELAY_MS * 2 ** attempt;
-    if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal });
+    // An abort ends the pause; the loop's head then throws the signal's own reason.
+    if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal }).catch(() => {});
   }
   const why = failure instanceof Error ? failure.message : String(failure);
   throw new JudgeError(

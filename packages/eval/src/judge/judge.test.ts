@@ -23,7 +23,7 @@ beforeEach(async () => {
     request.on("end", () => {
       asked.push(JSON.parse(body) as (typeof asked)[number]);
       const { status, content } = answer(asked.length);
-      response.writeHead(status, { "content-type": "application/json", "retry-after": "0.01" });
+      response.writeHead(status, { "content-type": "application/json", "retry-after": "0.05" });
       response.end(
         status === 200
           ? JSON.stringify({ choices: [{ message: { role: "assistant", content } }] })
@@ -86,6 +86,14 @@ test("a busy endpoint is asked again", async () => {
     n <= 2 ? { status: n === 1 ? 429 : 503, content: "busy" } : { status: 200, content: "0" };
   const judged = await judgePairs(pairs.slice(0, 1), options());
   expect([judged[0]!.grade, asked.length]).toEqual([0, 3]);
+});
+
+test("an abort ends the wait for a busy endpoint with its own reason", async () => {
+  answer = () => ({ status: 503, content: "busy" });
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(new Error("enough")), 100);
+  const judging = judgePairs(pairs, { ...options(), signal: controller.signal });
+  await expect(judging).rejects.toThrow("enough");
 });
 
 describe("answers", () => {
