@@ -1,11 +1,13 @@
 import type { Backend, BackendOptions } from "./backend.ts";
 import { openOnnx } from "./onnx.ts";
+import { openSimulated } from "./simulated.ts";
 
 /** The one list of backends, by the ending of the weights file that each one runs. */
 const BACKENDS: Readonly<
   Record<string, (file: string, options: BackendOptions) => Promise<Backend>>
 > = {
   ".onnx": openOnnx,
+  "config.json": openSimulated,
 };
 
 export const WEIGHTS_ENDINGS: readonly string[] = Object.keys(BACKENDS);

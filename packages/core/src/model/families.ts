@@ -2,9 +2,10 @@ import { CoreError } from "../errors.ts";
 import { crossEncoder } from "./cross-encoder.ts";
 import type { PointwiseFamily, PointwiseModel } from "./family.ts";
 import type { ModelFolder } from "./folder.ts";
+import { simulated } from "./simulated.ts";
 
 /** The one list of model families. */
-const FAMILIES: readonly PointwiseFamily[] = [crossEncoder];
+const FAMILIES: readonly PointwiseFamily[] = [crossEncoder, simulated];
 
 /** @throws CoreError `model_unsupported` if no family reads this folder. */
 export function openModel(folder: ModelFolder): PointwiseModel {

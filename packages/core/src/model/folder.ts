@@ -67,9 +67,10 @@ const DTYPES: readonly (readonly [suffix: string, dtype: string])[] = [
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
   const folder = resolve(path);
   const files = await listFiles(folder);
+  const config = await readJson<ModelConfig>(folder, "config.json");
+  if (config.model_type === SIMULATED_MODEL_TYPE) return simulatedFolder(folder, config);
   const weights = findWeights(folder, files, dtype);
-  const [config, tokenizerJson, tokenizerConfig] = await Promise.all([
-    readJson<ModelConfig>(folder, "config.json"),
+  const [tokenizerJson, tokenizerConfig] = await Promise.all([
     readJson<TokenizerJson>(folder, "tokenizer.json"),
     files.includes("tokenizer_config.json")
       ? readJson<TokenizerConfig>(folder, "tokenizer_config.json")
@@ -100,6 +101,22 @@ export async function openModelFolder(path: string, dtype?: string): Promise<Mod
       folder,
       identity.filter((file) => files.includes(file)),
     ),
+  };
+}
+
+/** `model_type` of a folder that holds nothing but a `config.json`: see `simulated.ts`. */
+export const SIMULATED_MODEL_TYPE = "rankfleet-simulated";
+
+async function simulatedFolder(folder: string, config: ModelConfig): Promise<ModelFolder> {
+  return {
+    path: folder,
+    config,
+    tokenizerJson: { model: { type: "simulated", vocab: {} } },
+    tokenizerConfig: {},
+    weights: join(folder, "config.json"),
+    weightsBytes: 0,
+    dtype: "simulated",
+    revision: await digest(folder, ["config.json"]),
   };
 }
 

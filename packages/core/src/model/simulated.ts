@@ -1,0 +1,100 @@
+import type { Tensor } from "../backend/backend.ts";
+import { CoreError } from "../errors.ts";
+import type { EncodedDocument, EncodedRequest, LengthPolicy } from "../tokenize/pairs.ts";
+import type { ModelFacts, PointwiseFamily, PointwiseModel } from "./family.ts";
+import { SIMULATED_MODEL_TYPE, type ModelFolder } from "./folder.ts";
+
+/**
+ * A model that is none, for `backend/simulated.ts`: it shows what the fleet does around a device, on
+ * machines that have no such device. A token is four characters, and a score is a digest of the pair, so
+ * it is the same wherever and beside whatever it is computed, and means nothing.
+ */
+export const simulated: PointwiseFamily = {
+  kind: "pointwise",
+  name: "simulated",
+  accepts: ({ config }) => config.model_type === SIMULATED_MODEL_TYPE,
+  open: openSimulated,
+};
+
+const CHARACTERS_PER_TOKEN = 4;
+const MAX_TOKENS = 8192;
+
+function openSimulated(folder: ModelFolder): PointwiseModel {
+  const facts: ModelFacts = {
+    family: simulated.name,
+    revision: folder.revision,
+    dtype: folder.dtype,
+    maxTokens: folder.config.max_position_embeddings ?? MAX_TOKENS,
+    activation: "sigmoid",
+  };
+  return {
+    facts,
+    encode: (query, documents, policy) => encode(query, documents, policy, facts.maxTokens),
+    inputs: ({ ids, offsets }): Record<string, Tensor> => {
+      const rows = offsets.length - 1;
+      const digests = new BigInt64Array(rows);
+      let length = 0;
+      for (let row = 0; row < rows; row++) {
+        digests[row] = BigInt(ids[offsets[row]!]!);
+        length = Math.max(length, offsets[row + 1]! - offsets[row]!);
+      }
+      return {
+        digests: { type: "int64", data: digests, dims: [rows] },
+        length: { type: "int64", data: BigInt64Array.of(BigInt(length)), dims: [1] },
+      };
+    },
+    logits: ({ logits }) => {
+      if (logits?.type !== "float32") throw new Error("bug: a simulated device gave no logits");
+      return new Float32Array(logits.data);
+    },
+  };
+}
+
+function encode(
+  query: string,
+  documents: readonly string[],
+  { maxTokensPerDocument = Infinity }: LengthPolicy,
+  maxTokens: number,
+): EncodedRequest {
+  const queryTokens = Math.ceil(query.length / CHARACTERS_PER_TOKEN);
+  if (queryTokens >= maxTokens) {
+    throw new CoreError("query_too_long", `leaves no room for a document in ${maxTokens} tokens`, {
+      field: "query",
+    });
+  }
+  const room = Math.min(maxTokens - queryTokens, maxTokensPerDocument);
+  const queryDigest = digest(query, 0x811c9dc5);
+  const offsets = [0];
+  const digests: number[] = [];
+  const encoded = documents.map((document, index): EncodedDocument => {
+    const firstPair = digests.length;
+    if (document === "") {
+      const failure = {
+        code: "invalid_input" as const,
+        message: "must not be empty",
+        field: `documents[${index}]`,
+      };
+      return { firstPair, pairs: 0, tokens: 0, isTruncated: false, failure };
+    }
+    const documentTokens = Math.ceil(document.length / CHARACTERS_PER_TOKEN);
+    const tokens = queryTokens + Math.min(room, documentTokens);
+    offsets.push(offsets.at(-1)! + tokens);
+    digests.push(digest(document, queryDigest));
+    return { firstPair, pairs: 1, tokens, isTruncated: documentTokens > room };
+  });
+  const ids = new Int32Array(offsets.at(-1)!);
+  digests.forEach((value, pair) => (ids[offsets[pair]!] = value));
+  const pairs = {
+    ids,
+    offsets: Int32Array.from(offsets),
+    secondStarts: new Int32Array(digests.length),
+  };
+  return { pairs, documents: encoded };
+}
+
+/** FNV-1a over UTF-16 units, 31 bits (Fowler, Noll and Vo). */
+function digest(text: string, seed: number): number {
+  let hash = seed;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 1;
+}
