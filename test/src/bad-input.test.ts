@@ -147,7 +147,7 @@ test("a megabyte, NUL and odd characters are scored; only what has no text fails
 
 test("a stranger's garbage in the queue ends in the dead letters with its reason, at the first try", async () => {
   const keys = keysFor().model("box");
-  const queue = new Queue(keys.queue, { connection: fleet.redis, prefix: "rankfleet" });
+  const queue = new Queue(keys.queue("standard"), { connection: fleet.redis, prefix: "rankfleet" });
   const envelope = {
     v: 1,
     model: "box",

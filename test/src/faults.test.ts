@@ -103,9 +103,9 @@ test("a record is written by the holder of the lock alone, and only once", async
     state: "failed",
     failure: { code: "worker_failed", message: "first" },
   };
-  const job = { model: "box", jobId: "j1", replyTo: "p1" };
+  const job = { model: "box", jobId: "j1", queue: "{box}", replyTo: "p1" };
   expect(await store.settle({ ...job, token: "mine" }, record)).toBe("lost_lock");
-  await fleet.redis.set(keys.model("box").lock("j1"), "theirs");
+  await fleet.redis.set(keys.model("box").lock("{box}", "j1"), "theirs");
   expect(await store.settle({ ...job, token: "mine" }, record)).toBe("lost_lock");
   expect(await store.read("box", "j1")).toBeUndefined();
   await fleet.redis.set(keys.model("box").payload("j1"), "texts");

@@ -1,31 +1,49 @@
+/** What the intake must know of the engine that it feeds; read anew after each job. */
+export interface Appetite {
+  /** Tokens of one full batch on every device. */
+  readonly tokensPerRound: number;
+  /** What the devices are through with in a millisecond. */
+  readonly tokensPerMs: number;
+}
+
 /**
- * How many jobs to have in hand: enough tokens for four rounds of full batches (one computing, one
- * ready, one being tokenised, one being written), and no more, for what this worker holds no other
- * can take.
+ * How many jobs to have in hand: enough for three rounds of full batches (one computing, one ready, one
+ * on its way) or for {@link IN_HAND_MS} of work, whichever is more, since a job takes some milliseconds
+ * from Redis to its pairs; and no more, for what this worker holds no other can take.
  */
 export class Intake {
-  readonly #tokensWanted: number;
+  readonly #appetite: Appetite;
   #tokensPerJob: number | undefined;
+  #charactersPerJob = 0;
 
-  constructor(tokensPerRound: number) {
-    this.#tokensWanted = 4 * tokensPerRound;
+  constructor(appetite: Appetite) {
+    this.#appetite = appetite;
   }
 
   get jobs(): number {
     if (this.#tokensPerJob === undefined) return MIN_JOBS;
-    return Math.min(
-      MAX_JOBS,
-      Math.max(MIN_JOBS, Math.ceil(this.#tokensWanted / this.#tokensPerJob)),
-    );
+    const { tokensPerRound, tokensPerMs } = this.#appetite;
+    const tokens = Math.max(ROUNDS * tokensPerRound, IN_HAND_MS * tokensPerMs);
+    const byTokens = Math.ceil(tokens / Math.max(1, this.#tokensPerJob));
+    const byCharacters = Math.floor(MAX_CHARACTERS / Math.max(1, this.#charactersPerJob));
+    return Math.max(1, Math.min(MAX_JOBS, Math.max(MIN_JOBS, byTokens), byCharacters));
   }
 
   /** Learns from a job's size; returns how many jobs to have in hand from now on. */
-  after(tokens: number): number {
-    this.#tokensPerJob =
-      this.#tokensPerJob === undefined ? tokens : 0.9 * this.#tokensPerJob + 0.1 * tokens;
+  after(job: { readonly tokens: number; readonly characters: number }): number {
+    const mean = (before: number, now: number): number => 0.9 * before + 0.1 * now;
+    this.#charactersPerJob = mean(
+      this.#tokensPerJob === undefined ? job.characters : this.#charactersPerJob,
+      job.characters,
+    );
+    this.#tokensPerJob = mean(this.#tokensPerJob ?? job.tokens, job.tokens);
     return this.jobs;
   }
 }
 
+const ROUNDS = 3;
+const IN_HAND_MS = 40;
 const MIN_JOBS = 4;
 const MAX_JOBS = 512;
+/** Of all jobs in hand together: their texts, tokens and results are a small multiple of it. */
+const MAX_CHARACTERS = 64 * 1024 * 1024;

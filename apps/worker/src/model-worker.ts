@@ -39,7 +39,9 @@ import { jobError } from "./verdict.ts";
  */
 export class ModelWorker {
   readonly #options: ModelWorkerOptions;
+  /** Of the queue in which bulk and standard jobs stand. */
   readonly #consumer: JobConsumer;
+  readonly #urgent: JobConsumer;
   readonly #store: ResultStore;
   readonly #producer: JobProducer;
   readonly #intake: Intake;
@@ -49,15 +51,29 @@ export class ModelWorker {
     this.#options = options;
     this.#store = new ResultStore(options.redis, options.keys);
     this.#producer = new JobProducer(options.redis, options.keys);
-    this.#intake = new Intake(options.reranker.tokensPerRound);
-    this.#consumer = new JobConsumer({
-      redis: options.redis,
-      keys: options.keys,
-      model: options.model,
-      concurrency: this.#intake.jobs,
+    const { reranker } = options;
+    this.#intake = new Intake({
+      tokensPerRound: reranker.maxBatchTokens * reranker.devices.length,
+      get tokensPerMs() {
+        return reranker.tokensPerMs;
+      },
+    });
+    const queues = options.keys.model(options.model);
+    this.#consumer = this.#consume(queues.queue("standard"), this.#intake.jobs);
+    // Hands of their own: what this worker has in hand of the other lanes must not make these wait.
+    this.#urgent = this.#consume(queues.queue("interactive"), URGENT_JOBS);
+  }
+
+  #consume(queue: string, concurrency: number): JobConsumer {
+    const { redis, keys, log } = this.#options;
+    return new JobConsumer({
+      redis,
+      keys,
+      queue,
+      concurrency,
       handle: (delivery) => this.#handle(delivery),
       onGivenUp: (job) => this.#settleGivenUp(job),
-      onError: (err) => options.log.warn({ err }, "queue connection"),
+      onError: (err) => log.warn({ err }, "queue connection"),
     });
   }
 
@@ -67,7 +83,7 @@ export class ModelWorker {
 
   /** Takes no more jobs and finishes those in hand; `isForced` leaves them to be taken over. */
   async close(isForced = false): Promise<void> {
-    await this.#consumer.close(isForced);
+    await Promise.all([this.#consumer.close(isForced), this.#urgent.close(isForced)]);
     await this.#producer.close();
   }
 
@@ -119,14 +135,16 @@ export class ModelWorker {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       try {
         const now = (): number => clock.now();
-        const { record, texts, tokens } = await scoreJob(job, {
+        const { record, texts, tokens, cached } = await scoreJob(job, {
           reranker,
           redis,
           now,
           signal: limit.signal,
           tag,
         });
-        this.#consumer.concurrency = this.#intake.after(tokens);
+        const { characters } = job;
+        this.#consumer.concurrency = this.#intake.after({ tokens, characters });
+        if (cached > 0) metrics.pairsCached.add(cached, { model });
         const isLastStage = (job.cascade?.next.length ?? 0) === 0;
         const outcome = isLastStage
           ? await this.#settle(delivery, job, wholeRecord(job, record))
@@ -149,12 +167,19 @@ export class ModelWorker {
   }
 
   #settle(
-    { jobId, token }: Delivery,
+    { jobId, queue, token }: Delivery,
     job: JobEnvelope,
     record: ResultRecord,
   ): Promise<SettleOutcome> {
     return this.#store.settle(
-      { model: this.#options.model, jobId, token, replyTo: job.replyTo, past: job.cascade?.past },
+      {
+        model: this.#options.model,
+        jobId,
+        queue,
+        token,
+        replyTo: job.replyTo,
+        past: job.cascade?.past,
+      },
       record,
     );
   }
@@ -170,7 +195,7 @@ export class ModelWorker {
   }
 
   async #settleFailed(
-    { jobId, token, data }: Delivery,
+    { jobId, queue, token, data }: Delivery,
     job: JobEnvelope | undefined,
     failure: Failure,
   ): Promise<void> {
@@ -185,7 +210,8 @@ export class ModelWorker {
     const home = job === undefined ? model : homeOf(job);
     // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
     const past = job?.cascade?.past ?? [];
-    if (home === model) await this.#store.settle({ model, jobId, token, replyTo, past }, record);
+    if (home === model)
+      await this.#store.settle({ model, jobId, queue, token, replyTo, past }, record);
     else {
       const stages = { model: home, past: [...past, model] };
       await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
@@ -239,6 +265,9 @@ export interface ModelWorkerOptions {
   /** A thread of the reranker died: nothing more can be scored in this process. */
   onCrash(error: RankfleetError): void;
 }
+
+/** Interactive jobs in hand: they are small, and few. */
+const URGENT_JOBS = 32;
 
 type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
 

@@ -1,8 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { Reranker, type BatchReport } from "@rankfleet/core";
-import { connect, HEARTBEAT_MS, ModelRegistry, RedisClock } from "@rankfleet/queue";
-import { keysFor } from "@rankfleet/queue/contract";
+import {
+  connect,
+  HEARTBEAT_MS,
+  ModelRegistry,
+  RedisClock,
+  RedisScoreCache,
+} from "@rankfleet/queue";
+import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import {
   createLog,
   createMetrics,
@@ -16,6 +23,7 @@ import {
   type Log,
   type Metrics,
 } from "@rankfleet/service";
+import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
 import { ModelWorker } from "./model-worker.ts";
 import { workerSettings, type ModelSpec, type WorkerSettings } from "./settings.ts";
@@ -51,7 +59,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   const clock = await RedisClock.start(redis);
   const keys = keysFor(settings.prefix);
   const registry = new ModelRegistry(redis, keys);
-  const rerankers = await loadAll(settings, metrics, log);
+  const rerankers = await loadAll(settings, { redis, keys, metrics, log });
   const served = [...rerankers].map(([model, reranker]) =>
     serve(
       { model, reranker, redis, keys, clock, log, metrics, onCrash: (err) => die(log, err) },
@@ -99,14 +107,20 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
 }
 
+interface LoadContext {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
 async function loadAll(
   settings: WorkerSettings,
-  metrics: Metrics,
-  log: Log,
+  context: LoadContext,
 ): Promise<Map<string, Reranker>> {
   const rerankers = new Map<string, Reranker>();
   for (const spec of settings.model) {
-    rerankers.set(spec.id, await load(spec, settings, metrics, log));
+    rerankers.set(spec.id, await load(spec, settings, context));
   }
   return rerankers;
 }
@@ -114,23 +128,28 @@ async function loadAll(
 async function load(
   spec: ModelSpec,
   settings: WorkerSettings,
-  metrics: Metrics,
-  log: Log,
+  { redis, keys, metrics, log }: LoadContext,
 ): Promise<Reranker> {
   const start = performance.now();
   const model = spec.id;
   const folder = spec.folder ?? boxFolder();
+  const { scoreCachePairs: maxPairs, scoreCacheTtlMs: ttlMs } = settings;
   const reranker = await Reranker.load(folder, {
     device: settings.device,
     dtype: settings.dtype,
     threads: settings.threads,
     maxBatchTokens: settings.maxBatchTokens,
+    calibrationFolder: join(settings.cacheFolder, "calibration"),
+    cache:
+      maxPairs === 0
+        ? undefined
+        : ({ revision }) => new RedisScoreCache(redis, keys, { model, revision, maxPairs, ttlMs }),
     onBatch: (report) => {
       countBatch(metrics, model, report);
       traceBatch(model, report);
     },
   });
-  const { facts, devices } = reranker;
+  const { facts, devices, calibration } = reranker;
   log.info(
     {
       model,
@@ -140,10 +159,18 @@ async function load(
       runtime: devices[0]?.runtime,
       threads: settings.threads,
       sessions: devices.length,
+      maxBatchTokens: reranker.maxBatchTokens,
+      calibratedAt: calibration?.measuredAt,
       loadMs: Math.round(performance.now() - start),
     },
     "model loaded",
   );
+  if (!facts.batchInvariant) {
+    log.warn(
+      { model, deviation: reranker.deviation, cached: maxPairs > 0 },
+      "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
+    );
+  }
   return reranker;
 }
 

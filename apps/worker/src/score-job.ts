@@ -33,6 +33,8 @@ export async function scoreJob(
   /** If the job asked for documents, or is a stage of a cascade that has another one after it. */
   readonly texts: Texts | undefined;
   readonly tokens: number;
+  /** Pairs that the score cache knew. */
+  readonly cached: number;
 }> {
   const { reranker, signal, tag } = context;
   const takenAt = context.now();
@@ -53,7 +55,7 @@ export async function scoreJob(
     totalMs: context.now() - job.enqueuedAt,
   });
   const tokens = record.tokens.reduce((sum, count) => sum + count, 0);
-  return { record, texts: scored.texts, tokens };
+  return { record, texts: scored.texts, tokens, cached: scored.cached };
 }
 
 const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = {
@@ -97,6 +99,7 @@ function toRecord(
     revision: facts.revision,
     dtype: facts.dtype,
     activation: facts.activation,
+    batchInvariant: facts.batchInvariant,
     logits,
     fused: scored.fused?.map((logit) => (logit === null ? null : float32(logit))),
     tokens: documents.map((document) => (document.state === "scored" ? document.tokens : 0)),
@@ -111,6 +114,7 @@ function toRecord(
     topN: job.options.topN,
     rawScores: job.options.rawScores,
     pairs: scored.pairs,
+    cached: scored.cached,
     timings: {
       queuedMs: milliseconds(times.queuedMs),
       tokenizeMs: milliseconds(scored.timings.tokenizeMs),

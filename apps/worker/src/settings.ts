@@ -1,4 +1,5 @@
-import { availableParallelism } from "node:os";
+import { availableParallelism, homedir } from "node:os";
+import { join } from "node:path";
 import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
 import {
   defineSettings,
@@ -9,6 +10,7 @@ import {
   text,
   url,
   wholeNumber,
+  yesOrNo,
   type Setting,
   type SettingsOf,
 } from "@rankfleet/service";
@@ -45,6 +47,10 @@ export const workerSettings: {
   readonly dtype: Setting<z.ZodType<string | undefined>>;
   readonly threads: Setting<z.ZodType<number>>;
   readonly maxBatchTokens: Setting<z.ZodType<number | undefined>>;
+  readonly scoreCachePairs: Setting<z.ZodType<number>>;
+  readonly scoreCacheTtlMs: Setting<z.ZodType<number>>;
+  readonly cacheFolder: Setting<z.ZodType<string>>;
+  readonly replaceReference: Setting<z.ZodType<boolean>>;
   readonly redis: Setting<z.ZodType<string>>;
   readonly prefix: Setting<z.ZodType<string>>;
   readonly port: Setting<z.ZodType<number>>;
@@ -87,8 +93,37 @@ export const workerSettings: {
     flag: "--max-batch-tokens <number>",
     env: "RANKFLEET_MAX_BATCH_TOKENS",
     parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
-    defaultText: "2048 on a CPU, 32768 elsewhere",
+    defaultText: "the device's knee, measured",
     help: "Largest batch in tokens, padding included.",
+  },
+  scoreCachePairs: {
+    flag: "--score-cache-pairs <number>",
+    env: "RANKFLEET_SCORE_CACHE_PAIRS",
+    parse: wholeNumber({ min: 0 }),
+    default: 1_000_000,
+    help: "Most scores of a model revision that Redis keeps for pairs that come again (90 bytes each); 0: none.",
+  },
+  scoreCacheTtlMs: {
+    flag: "--score-cache-ttl-ms <number>",
+    env: "RANKFLEET_SCORE_CACHE_TTL_MS",
+    parse: wholeNumber({ min: 1 }),
+    default: 24 * 3600 * 1000,
+    help: "How long they are kept, in milliseconds.",
+  },
+  cacheFolder: {
+    flag: "--cache-folder <folder>",
+    env: "RANKFLEET_CACHE_FOLDER",
+    parse: text("a folder"),
+    default: join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "rankfleet"),
+    defaultText: "~/.cache/rankfleet",
+    help: "Where calibrations are kept.",
+  },
+  replaceReference: {
+    flag: "--replace-reference",
+    env: "RANKFLEET_REPLACE_REFERENCE",
+    parse: yesOrNo(),
+    default: false,
+    help: "Serve although other workers of this model score otherwise: for a new revision under its old name.",
   },
   redis: {
     flag: "--redis <url>",

@@ -201,10 +201,31 @@ describe("requests", () => {
     const requestsInBatch: number[] = [];
     const onBatch = ({ tags }: BatchReport): void => void requestsInBatch.push(tags.length);
     const mixing = await Reranker.load(boxFolder, { threads: 1, onBatch });
-    const texts = { query, documents: passages.slice(0, 4) };
-    await Promise.all(Array.from({ length: 100 }, (_, tag) => mixing.score({ texts }, { tag })));
+    const documents = passages.slice(0, 4);
+    const queries = Array.from({ length: 100 }, (_, tag) => `${query} ${tag}`);
+    await Promise.all(
+      queries.map((each, tag) => mixing.score({ texts: { query: each, documents } }, { tag })),
+    );
     await mixing.close();
     expect(Math.max(...requestsInBatch)).toBeGreaterThan(4);
+  });
+
+  test("equal pairs that wait at the same time are scored once, and traced for all", async () => {
+    const reports: BatchReport[] = [];
+    const sharing = await Reranker.load(boxFolder, {
+      threads: 1,
+      onBatch: (report) => void reports.push(report),
+    });
+    const texts = { query, documents: passages.slice(0, 4) };
+    const all = await Promise.all(
+      Array.from({ length: 50 }, (_, tag) => sharing.score({ texts }, { tag })),
+    );
+    const shared = sharing.sharedPairs;
+    await sharing.close();
+    expect(new Set(all.map(({ documents }) => JSON.stringify(documents))).size).toBe(1);
+    expect(reports.reduce((sum, { rows }) => sum + rows, 0)).toBe(200 - shared);
+    expect(shared).toBeGreaterThan(100);
+    expect(new Set(reports.flatMap(({ tags }) => tags)).size).toBe(50);
   });
 
   test("close waits for what is under way, and refuses what comes later", async () => {

@@ -1,15 +1,18 @@
-import { availableParallelism } from "node:os";
-import type { BatchReport, PairOutcome, SubmitOptions } from "./engine/batcher.ts";
-import { Batcher } from "./engine/batcher.ts";
+import { CostModel } from "./batch/cost.ts";
+import { Batcher, type BatchReport } from "./engine/batcher.ts";
+import type { Calibration } from "./engine/calibration.ts";
 import { ThreadChannel } from "./engine/channel.ts";
-import { Device } from "./engine/device.ts";
+import type { Device } from "./engine/device.ts";
+import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
+import type { ScoreCache } from "./engine/score-cache.ts";
+import type { PairOutcome, SubmitOptions } from "./engine/submission.ts";
 import type { TokenizeReply } from "./engine/tokenize-thread.ts";
 import { CoreError, type CoreFailure } from "./errors.ts";
 import { openModel } from "./model/families.ts";
 import type { ModelFacts } from "./model/family.ts";
 import { fuse } from "./model/fusion.ts";
-import { openModelFolder, type ModelFolder } from "./model/folder.ts";
+import { openModelFolder } from "./model/folder.ts";
 import type { EncodedDocument } from "./tokenize/pairs.ts";
 
 /**
@@ -30,57 +33,68 @@ export class Reranker {
   readonly facts: ModelFacts;
   /** What the batches run on: one entry for each inference thread. */
   readonly devices: readonly Device[];
+  /** What was measured of the model on these devices; absent if `calibrationFolder` was not given. */
+  readonly calibration: Calibration | undefined;
+  /** Logits of the calibration pairs: equal for every worker that serves the same model. */
+  readonly reference: readonly number[];
+  /** Largest difference that company makes to the logit of a calibration pair. */
+  readonly deviation: number;
   readonly #tokenizer: ThreadChannel<null, ScoreRequest, TokenizeReply>;
   readonly #batcher: Batcher;
-  /** Tokens of one full batch on every device: what a feeder of this reranker should keep ready. */
-  readonly tokensPerRound: number;
+  readonly #cache: ScoreCache | undefined;
+  /** Largest batch, padding included. */
+  readonly maxBatchTokens: number;
   #isClosed = false;
   #underWay = 0;
 
   private constructor(
     facts: ModelFacts,
-    devices: readonly Device[],
-    tokenizer: ThreadChannel<null, ScoreRequest, TokenizeReply>,
-    batcher: Batcher,
+    engine: Awaited<ReturnType<typeof openEngine>>,
+    options: RerankerOptions,
   ) {
-    this.tokensPerRound = batcher.maxBatchTokens * devices.length;
-    this.facts = facts;
+    const { devices, tokenizer, calibration, probe } = engine;
+    this.deviation = probe.deviation;
+    this.facts = { ...facts, batchInvariant: probe.deviation <= ROUNDING };
     this.devices = devices;
+    this.calibration = calibration;
+    this.reference = probe.reference;
+    this.maxBatchTokens =
+      options.maxBatchTokens ?? defaultBatchTokens(devices[0]!.name, calibration);
     this.#tokenizer = tokenizer;
-    this.#batcher = batcher;
+    this.#cache = options.cache?.(facts);
+    this.#batcher = new Batcher(devices, {
+      cost: new CostModel(calibration?.samples ?? UNMEASURED),
+      maxBatchTokens: this.maxBatchTokens,
+      // What shares a batch with padding would change the scores of such a file.
+      maxPadding: this.facts.batchInvariant ? MAX_PADDING : 0,
+      onBatch: options.onBatch ?? ((): void => {}),
+    });
   }
 
   /**
-   * Reads the folder, starts the threads and loads the weights.
+   * Reads the folder, starts the threads, loads the weights, and measures what is not known yet.
    *
    * @throws CoreError `model_folder_invalid`, `model_unsupported` or `device_unavailable`.
    */
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
     const folder = await openModelFolder(path, options.dtype);
     const { facts } = openModel(folder);
-    const tokenizer = new ThreadChannel<null, ScoreRequest, TokenizeReply>(
-      "tokenize-thread",
-      folder,
-    );
-    const opened = await Promise.allSettled([tokenizer.ready, ...openDevices(folder, options)]);
-    const devices = opened
-      .slice(1)
-      .flatMap((o) => (o.status === "fulfilled" ? [o.value as Device] : []));
-    const failed = opened.find((outcome) => outcome.status === "rejected");
-    if (failed !== undefined) {
-      await Promise.all([tokenizer, ...devices].map((thread) => thread.close()));
-      throw failed.reason;
-    }
-    const batcher = new Batcher(devices, {
-      maxBatchTokens: options.maxBatchTokens ?? defaultBatchTokens(devices[0]!.name),
-      onBatch: options.onBatch ?? ((): void => {}),
-    });
-    return new Reranker(facts, devices, tokenizer, batcher);
+    return new Reranker(facts, await openEngine(folder, facts, options), options);
   }
 
   /** Pairs that wait for a device. */
   get waitingPairs(): number {
     return this.#batcher.waitingPairs;
+  }
+
+  /** Pairs that shared the forward pass of an equal one. */
+  get sharedPairs(): number {
+    return this.#batcher.sharedPairs;
+  }
+
+  /** Tokens a millisecond that the devices are through with, by what batches have cost lately. */
+  get tokensPerMs(): number {
+    return this.#batcher.tokensPerMs;
   }
 
   /** Tokens that wait for a device. */
@@ -108,7 +122,10 @@ export class Reranker {
         movable(request),
       );
       const tokenized = performance.now();
-      const outcomes = await this.#batcher.score(encoded.pairs, options);
+      const { digests } = encoded.pairs;
+      const known = await this.#cache?.get(digests ?? []);
+      const outcomes = await this.#batcher.score(encoded.pairs, options, known);
+      if (digests !== undefined) this.#cache?.put(digests, outcomes, known);
       const documents = encoded.documents.map((document) => toScored(document, outcomes));
       const weight = this.facts.firstStageWeight;
       return {
@@ -118,6 +135,7 @@ export class Reranker {
           : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
         ...(texts === undefined ? {} : { texts }),
         pairs: outcomes.length,
+        cached: known?.filter((logit) => logit !== undefined).length ?? 0,
         timings: {
           tokenizeMs: durationMs,
           waitToTokenizeMs: tokenized - start - durationMs,
@@ -137,15 +155,14 @@ export class Reranker {
   }
 }
 
-export interface RerankerOptions {
-  /** Weights to take: `fp32`, `fp16`, `int8`, `q8`, `q4` …; by default the first that the folder has. */
-  readonly dtype?: string | undefined;
-  /** `cpu`, `cuda`, `cuda:1`, `tensorrt`, `webgpu`, `coreml`, `directml` or `auto` (default). */
-  readonly device?: string | undefined;
-  /** CPU threads for forward passes; by default as many as there are cores. */
-  readonly threads?: number | undefined;
-  /** Largest batch in tokens, padding included. Default 2,048 on a CPU, 32,768 elsewhere. */
+export interface RerankerOptions extends EngineOptions {
+  /**
+   * Largest batch in tokens, padding included. Default: where the device is at its best by its
+   * calibration; without one 2,048 on a CPU, 32,768 elsewhere.
+   */
   readonly maxBatchTokens?: number | undefined;
+  /** Makes the cache for logits of pairs that were scored before. Default: none are kept. */
+  readonly cache?: ((facts: ModelFacts) => ScoreCache) | undefined;
   /** Told of each forward pass. */
   readonly onBatch?: ((report: BatchReport) => void) | undefined;
 }
@@ -169,6 +186,8 @@ export interface ScoredRequest {
   readonly texts?: Texts;
   /** Forward-pass rows: more than the documents if some were split. */
   readonly pairs: number;
+  /** How many of them had their logit from the score cache. */
+  readonly cached: number;
   readonly timings: {
     readonly waitToTokenizeMs: number;
     readonly tokenizeMs: number;
@@ -205,23 +224,23 @@ function logitOf(document: ScoredDocument): number | null {
   return document.state === "scored" ? document.logit : null;
 }
 
-/** Weights above this share of memory are loaded once, not once a thread. */
-const LARGE_WEIGHTS_BYTES = 512 * 1024 * 1024;
-
 /**
- * A CPU runs one single-threaded session a core: two of them score 2.0× one two-threaded session for a
- * tiny int8 model and 1.1× for MiniLM-L6 (measured on 2 cores, 2026-11). Large weights are shared by
- * one session instead, and so is a GPU.
+ * Differences of this size are the order of float32 sums, which vector units choose by an array's length.
+ * A file quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
  */
-function openDevices(folder: ModelFolder, options: RerankerOptions): Promise<Device>[] {
-  const device = options.device ?? "auto";
-  const threads = options.threads ?? availableParallelism();
-  const isOnCpu = device === "cpu" || device === "auto";
-  const sessions = isOnCpu && folder.weightsBytes < LARGE_WEIGHTS_BYTES ? threads : 1;
-  const intraOpThreads = Math.max(1, Math.floor(threads / sessions));
-  return Array.from({ length: sessions }, () => Device.open(folder, { device, intraOpThreads }));
+const ROUNDING = 1e-5;
+/** A batch may be padded by so much; the planner stays far below where lengths allow. */
+const MAX_PADDING = 0.05;
+/** Until real batches have told more: a launch costs as much as some fifty tokens. */
+const UNMEASURED = [
+  { rows: 1, length: 50, ms: 1 },
+  { rows: 10, length: 100, ms: 10.5 },
+];
+
+function defaultBatchTokens(device: string, calibration: Calibration | undefined): number {
+  if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
+  return Math.max(LEAST_BATCH_TOKENS, calibration.kneeTokens);
 }
 
-function defaultBatchTokens(device: string): number {
-  return device === "cpu" ? 2048 : 32_768;
-}
+/** Below this the messages between threads cost more than the passes. */
+const LEAST_BATCH_TOKENS = 512;

@@ -3,7 +3,7 @@ import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
 
 /**
- * Takes jobs of one model from the queue and keeps them leased while they are worked on.
+ * Takes jobs from one of a model's queues and keeps them leased while they are worked on.
  *
  * `handle` settles a job by writing its result record; only then does it return, and the queue forgets
  * the job. If it throws an error that cannot get better, the job goes to the failed ones, which are
@@ -13,7 +13,7 @@ export class JobConsumer {
   readonly #worker: Worker;
 
   constructor(options: ConsumerOptions) {
-    const { redis, keys, model } = options;
+    const { redis, keys, queue } = options;
     // Exactly three plain parameters: BullMQ makes the signal only if the function's length is 3.
     const process = async (
       job: Job,
@@ -22,7 +22,7 @@ export class JobConsumer {
     ): Promise<void> => {
       await deliver(options, job, token, signal);
     };
-    this.#worker = new Worker(keys.model(model).queue, process, {
+    this.#worker = new Worker(queue, process, {
       connection: redis,
       prefix: keys.prefix,
       concurrency: options.concurrency,
@@ -61,7 +61,8 @@ export class JobConsumer {
 export interface ConsumerOptions {
   readonly redis: Redis;
   readonly keys: Keys;
-  readonly model: string;
+  /** One of `keys.model(id).queues`. */
+  readonly queue: string;
   readonly concurrency: number;
   handle(delivery: Delivery): Promise<void>;
   /** The queue failed a job that `handle` never finished. */
@@ -72,6 +73,7 @@ export interface ConsumerOptions {
 /** A job in hand. */
 export interface Delivery {
   readonly jobId: string;
+  readonly queue: string;
   /** Proves that this attempt holds the lease. */
   readonly token: string;
   /** As found in the queue: anybody may have put it there. */
@@ -99,6 +101,7 @@ async function deliver(
   try {
     await options.handle({
       jobId: job.id,
+      queue: options.queue,
       token,
       data: job.data as unknown,
       isRedelivery: job.attemptsStarted > 1 || job.stalledCounter > 0,

@@ -57,7 +57,7 @@ export class JobProducer {
         payload = { claim: keys.payload(jobId) };
         await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
       }
-      await this.#queue(envelope.model).add(
+      await this.#queue(keys.queue(envelope.lane)).add(
         "rerank",
         { ...envelope, payload },
         {
@@ -81,8 +81,8 @@ export class JobProducer {
    */
   async state(models: readonly string[], jobId: string): Promise<QueueState> {
     let ended: QueueState = "unknown";
-    for (const model of models) {
-      const state = await this.#queue(model).getJobState(jobId);
+    for (const queue of this.#queuesOf(models)) {
+      const state = await queue.getJobState(jobId);
       if (state === "completed" || state === "failed") ended = state;
       else if (state !== "unknown") return state === "active" ? "active" : "waiting";
     }
@@ -91,22 +91,22 @@ export class JobProducer {
 
   /** Takes a job that waits out of its queue. One that is being scored stays; its result is refused. */
   async remove(models: readonly string[], jobId: string): Promise<void> {
-    await Promise.all(models.map((model) => this.#queue(model).remove(jobId)));
+    await Promise.all(this.#queuesOf(models).map((queue) => queue.remove(jobId)));
   }
 
   /** Jobs of a model by state. */
   async counts(
     model: string,
   ): Promise<Record<"waiting" | "active" | "delayed" | "failed", number>> {
-    const counts = await this.#queue(model).getJobCounts(
-      "wait",
-      "prioritized",
-      "active",
-      "delayed",
-      "failed",
-    );
-    const { wait = 0, prioritized = 0, active = 0, delayed = 0, failed = 0 } = counts;
-    return { waiting: wait + prioritized, active, delayed, failed };
+    const sum = { waiting: 0, active: 0, delayed: 0, failed: 0 };
+    for (const queue of this.#queuesOf([model])) {
+      const counts = await queue.getJobCounts("wait", "prioritized", "active", "delayed", "failed");
+      sum.waiting += (counts["wait"] ?? 0) + (counts["prioritized"] ?? 0);
+      sum.active += counts["active"] ?? 0;
+      sum.delayed += counts["delayed"] ?? 0;
+      sum.failed += counts["failed"] ?? 0;
+    }
+    return sum;
   }
 
   async close(): Promise<void> {
@@ -117,7 +117,11 @@ export class JobProducer {
   async #isRepeat(jobId: string, envelope: Omit<JobEnvelope, "payload">): Promise<boolean> {
     const { model, digest } = envelope;
     const key = this.#keys.model(homeOf(envelope)).result(jobId);
-    const [json, job] = await Promise.all([this.#redis.get(key), this.#queue(model).getJob(jobId)]);
+    const [json, ...jobs] = await Promise.all([
+      this.#redis.get(key),
+      ...this.#queuesOf([model]).map((queue) => queue.getJob(jobId)),
+    ]);
+    const job = jobs.find((each) => each !== undefined);
     const record = json === null ? undefined : parseResult(json);
     // A cancelled request may be made again.
     if (record?.state === "cancelled") await this.#redis.del(key);
@@ -132,17 +136,23 @@ export class JobProducer {
     );
   }
 
-  #queue(model: string): Queue {
-    const known = this.#queues.get(model);
+  #queuesOf(models: readonly string[]): Queue[] {
+    return models.flatMap((model) =>
+      this.#keys.model(model).queues.map((name) => this.#queue(name)),
+    );
+  }
+
+  #queue(name: string): Queue {
+    const known = this.#queues.get(name);
     if (known !== undefined) return known;
-    const queue = new Queue(this.#keys.model(model).queue, {
+    const queue = new Queue(name, {
       connection: this.#redis,
       prefix: this.#keys.prefix,
       // Four events a job; nobody here reads them, dashboards want the latest.
       streams: { events: { maxLen: 1000 } },
     });
     queue.on("error", () => {}); // Each command reports its own failure.
-    this.#queues.set(model, queue);
+    this.#queues.set(name, queue);
     return queue;
   }
 }

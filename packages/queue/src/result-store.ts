@@ -22,12 +22,12 @@ export class ResultStore {
    *
    * @returns `lost_lock` if another attempt may be at work by now: nothing was written.
    */
-  async settle(job: SettledJob & { token: string }, record: ResultRecord): Promise<SettleOutcome> {
+  async settle(job: SettledJob & Lease, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
     const outcome = await this.#redis.eval(
       SETTLE_SCRIPT,
       3,
-      keys.lock(job.jobId),
+      keys.lock(job.queue, job.jobId),
       keys.result(job.jobId),
       keys.payload(job.jobId),
       job.token,
@@ -87,6 +87,12 @@ export interface SettledJob {
   readonly past?: readonly string[] | undefined;
   /** The producer that waits, if it is known. */
   readonly replyTo?: string | undefined;
+}
+
+/** What an attempt shows for its right to settle. */
+export interface Lease {
+  readonly queue: string;
+  readonly token: string;
 }
 
 export type SettleOutcome = "written" | "already_settled" | "lost_lock";

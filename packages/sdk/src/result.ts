@@ -14,6 +14,8 @@ export interface RerankResult {
   /** Digest of the model's files: the same revision gives the same scores. */
   readonly revision: string;
   readonly dtype: string;
+  /** Whether a pair's score of this file is the same in any batch; absent if the worker did not know. */
+  readonly batchInvariant?: boolean;
   /** Whether first-stage scores went into the ranking. */
   readonly isFused: boolean;
   /** Best first, at most `topN`; after them the documents that could not be scored. */
@@ -21,6 +23,8 @@ export interface RerankResult {
   readonly usage: {
     /** Forward passes' rows: more than the documents if some were split. */
     readonly pairs: number;
+    /** How many of these had been scored before, and cost no pass: they came from the score cache. */
+    readonly cachedPairs: number;
     /** Tokens read, padding not counted. */
     readonly tokens: number;
   };
@@ -84,10 +88,12 @@ export function toResult(id: string, record: ResultRecord): RerankResult {
         model: record.model,
         revision: record.revision,
         dtype: record.dtype,
+        ...(record.batchInvariant === undefined ? {} : { batchInvariant: record.batchInvariant }),
         isFused: record.fused !== undefined,
         results: rank(record),
         usage: {
           pairs: record.pairs,
+          cachedPairs: record.cached ?? 0,
           tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0),
         },
         timings: record.timings,

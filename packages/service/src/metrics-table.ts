@@ -54,6 +54,13 @@ export const METRICS = {
     help: "Pairs that went through the model.",
     labels: { model: "text" },
   },
+  pairsCached: {
+    kind: "counter",
+    name: "rankfleet_pairs_cached_total",
+    unit: "{pair}",
+    help: "Pairs whose score was known from the fleet's score cache.",
+    labels: { model: "text" },
+  },
   batches: {
     kind: "counter",
     name: "rankfleet_batches_total",

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { PairQueue, type WaitingPair } from "./pair-queue.ts";
+import { MAX_AGE, PairQueue, type TakeOptions, type WaitingPair } from "./pair-queue.ts";
 
 interface TestPair extends WaitingPair {
   readonly order: number;
@@ -14,11 +14,21 @@ const pairs = fc
   .map((list) =>
     list.map((pair, order): TestPair => ({ ...pair, order, isAbandoned: () => false })),
   );
-const budgets = fc.integer({ min: 16, max: 4096 });
+const coefficient = fc.double({ min: 0, max: 2, noNaN: true });
+const options: fc.Arbitrary<TakeOptions> = fc.record({
+  cost: fc.record({ fixed: coefficient, perToken: coefficient, perSquare: coefficient }),
+  maxTokens: fc.integer({ min: 16, max: 4096 }),
+  maxPadding: fc.double({ min: 0, max: 0.5, noNaN: true }),
+});
+const usual: TakeOptions = {
+  cost: { fixed: 1, perToken: 0.01, perSquare: 0 },
+  maxTokens: 1024,
+  maxPadding: 0.1,
+};
 
-function drain(queue: PairQueue<TestPair>, budget: number, maxPadding?: number): TestPair[][] {
+function drain(queue: PairQueue<TestPair>, take: TakeOptions): TestPair[][] {
   const batches: TestPair[][] = [];
-  while (queue.size > 0) batches.push(queue.take(budget, maxPadding));
+  while (queue.size > 0) batches.push(queue.take(take));
   return batches;
 }
 
@@ -28,13 +38,17 @@ function filled(list: readonly TestPair[]): PairQueue<TestPair> {
   return queue;
 }
 
+function pairsOf(tokens: readonly number[], lane = 1): TestPair[] {
+  return tokens.map((length, order) => ({ tokens: length, lane, order, isAbandoned: () => false }));
+}
+
 const longest = (batch: readonly TestPair[]): number =>
   Math.max(...batch.map((pair) => pair.tokens));
 
 test("every pair is in exactly one batch", () => {
   fc.assert(
-    fc.property(pairs, budgets, (list, budget) => {
-      const orders = drain(filled(list), budget)
+    fc.property(pairs, options, (list, take) => {
+      const orders = drain(filled(list), take)
         .flat()
         .map((pair) => pair.order);
       expect(orders.toSorted((a, b) => a - b)).toEqual(list.map((_, order) => order));
@@ -44,38 +58,64 @@ test("every pair is in exactly one batch", () => {
 
 test("a batch keeps the budget, padding included, unless it is one pair", () => {
   fc.assert(
-    fc.property(pairs, budgets, (list, budget) => {
-      for (const batch of drain(filled(list), budget)) {
-        if (batch.length > 1) expect(longest(batch) * batch.length).toBeLessThanOrEqual(budget);
+    fc.property(pairs, options, (list, take) => {
+      for (const batch of drain(filled(list), take)) {
+        if (batch.length > 1)
+          expect(longest(batch) * batch.length).toBeLessThanOrEqual(take.maxTokens);
       }
     }),
   );
 });
 
 test("at most the allowed share of a batch is padding", () => {
-  const shares = fc.double({ min: 0, max: 0.5, noNaN: true });
   fc.assert(
-    fc.property(pairs, budgets, shares, (list, budget, maxPadding) => {
-      for (const batch of drain(filled(list), budget, maxPadding)) {
+    fc.property(pairs, options, (list, take) => {
+      for (const batch of drain(filled(list), take)) {
         const real = batch.reduce((sum, pair) => sum + pair.tokens, 0);
-        expect(1 - real / (longest(batch) * batch.length)).toBeLessThanOrEqual(maxPadding + 1e-9);
+        expect(1 - real / (longest(batch) * batch.length)).toBeLessThanOrEqual(
+          take.maxPadding + 1e-6,
+        );
       }
     }),
   );
 });
 
-test("the oldest pair of the most urgent lane is in the next batch", () => {
+test("lane 0 is next, and nobody else rides along", () => {
   fc.assert(
-    fc.property(pairs, budgets, (list, budget) => {
+    fc.property(pairs, options, (list, take) => {
       const queue = filled(list);
-      const waiting = new Set(list);
+      let batches = 0;
       while (queue.size > 0) {
-        const [first] = [...waiting].sort((a, b) => a.lane - b.lane || a.order - b.order);
-        const batch = queue.take(budget);
-        expect(batch).toContain(first);
-        for (const pair of batch) waiting.delete(pair);
+        const isUrgent = queue.has(0);
+        const batch = queue.take(take);
+        const isOthersTurn = ++batches % 8 === 0;
+        if (isUrgent && !isOthersTurn) {
+          expect(new Set(batch.map((pair) => pair.lane))).toEqual(new Set([0]));
+        }
       }
     }),
+  );
+});
+
+test("a pair waits a bounded number of batches, however unfit it is, while better ones keep coming", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 512 }),
+      fc.integer({ min: 0, max: 2 }),
+      (tokens, lane) => {
+        const queue = new PairQueue<TestPair>();
+        const [odd] = pairsOf([tokens], lane);
+        queue.add(odd!);
+        let batches = 0;
+        for (; ; batches++) {
+          // A flood of the most urgent lane but the first, all of one convenient length.
+          for (const pair of pairsOf(Array.from({ length: 8 }, () => 128))) queue.add(pair);
+          if (queue.take(usual).includes(odd!)) break;
+        }
+        // In its own lane it is due after MAX_AGE; a less urgent lane has its turn every 8 batches.
+        expect(batches).toBeLessThanOrEqual(MAX_AGE + 8);
+      },
+    ),
   );
 });
 
@@ -86,19 +126,26 @@ test("pairs that nobody wants any more are dropped, and no longer counted", () =
   queue.add({ tokens: 10, lane: 1, order: 1, isAbandoned: () => false });
   queue.add({ tokens: 99, lane: 1, order: 2, isAbandoned: () => isAbandoned });
   isAbandoned = true;
-  expect(queue.take(1000).map((pair) => pair.order)).toEqual([1]);
+  queue.dropAbandoned();
+  expect(queue.take(usual).map((pair) => pair.order)).toEqual([1]);
   expect([queue.size, queue.tokens]).toEqual([0, 0]);
-  expect(queue.take(1000)).toEqual([]);
+  expect(queue.take(usual)).toEqual([]);
 });
 
 test("lengths that fit together go together, whatever their order of arrival", () => {
-  const tokens = [100, 10, 101, 11, 99, 10];
-  const queue = filled(
-    tokens.map((length, order) => ({ tokens: length, lane: 1, order, isAbandoned: () => false })),
-  );
-  const batches = drain(queue, 2048, 0.1).map((batch) => batch.map((pair) => pair.tokens));
-  expect(batches).toEqual([
+  const batches = drain(filled(pairsOf([100, 10, 101, 11, 99, 10])), usual);
+  expect(batches.map((batch) => batch.map((pair) => pair.tokens))).toEqual([
     [99, 100, 101],
     [10, 10, 11],
   ]);
+});
+
+test("where a launch costs nothing, nothing is padded; where it is dear, batches are filled", () => {
+  const lengths = [100, 104, 96, 100, 108, 97, 103, 99];
+  const padded = (fixed: number): number[] =>
+    drain(filled(pairsOf(lengths)), { ...usual, cost: { ...usual.cost, fixed } })
+      .map((batch) => batch.length)
+      .toSorted((a, b) => b - a);
+  expect(padded(0)).toEqual([2, 1, 1, 1, 1, 1, 1]);
+  expect(padded(10)).toEqual([8]);
 });

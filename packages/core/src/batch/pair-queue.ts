@@ -1,12 +1,8 @@
-/**
- * The pairs that wait for a device, and the choice of the next batch among them.
- *
- * A batch is rectangular, so its cost is its longest pair × its rows, and a pair beside a longer one
- * pays for padding. Hence pairs wait in buckets by their exact token length, and a batch is the oldest
- * pair of the most urgent lane plus its nearest neighbours in length, while the padded size stays
- * within the budget. The oldest pair is always in the next batch, so none starves; nothing ever waits
- * for company. Pure: no clock, no I/O.
- */
+import type { Cost } from "./cost.ts";
+import { LengthBuckets } from "./length-buckets.ts";
+import { planBatch } from "./plan.ts";
+
+/** Something that waits for its forward pass. */
 export interface WaitingPair {
   /** Tokens of the pair, special tokens included. */
   readonly tokens: number;
@@ -16,116 +12,109 @@ export interface WaitingPair {
   isAbandoned(): boolean;
 }
 
-interface Waiting<P> {
-  readonly pair: P;
-  /** Order of urgency: lane first, then age. */
-  readonly rank: number;
+export interface TakeOptions {
+  readonly cost: Cost;
+  /** Most tokens of the batch, padding included. A longer single pair still goes, alone. */
+  readonly maxTokens: number;
+  /** Largest share of the batch that may be padding, 0 … 1. */
+  readonly maxPadding: number;
 }
 
-/** Lanes are few and sequence numbers stay far below this. */
-const LANE_STRIDE = 2 ** 48;
-
+/**
+ * The pairs that wait for a device, and whose turn it is. Pure: no clock, no I/O.
+ *
+ * - Lane 0 goes first and alone: a batch of it is not filled up with others, who would make it wait.
+ * - Of the other lanes the more urgent goes first, but every {@link OTHERS_TURN}th batch is the oldest
+ *   pair's, whatever its lane, so that no lane starves.
+ * - Within a lane the batch is the most efficient one (`plan.ts`), and what fits in beside it without
+ *   making it longer is taken from the other lanes too.
+ * - A pair that has seen {@link MAX_AGE} batches go by is in the next batch of its lane, so within a lane
+ *   a pair waits at most MAX_AGE batches and one for each pair that is older.
+ *
+ * Nothing ever waits for company: whoever asks gets a batch while there is a pair.
+ */
 export class PairQueue<P extends WaitingPair> {
-  /** By token length; each bucket is sorted by rank, so its head is its most urgent pair. */
-  readonly #buckets = new Map<number, Waiting<P>[]>();
-  #sequence = 0;
-  #pairs = 0;
-  #tokens = 0;
+  readonly #lanes: LengthBuckets<P>[] = [];
+  #batches = 0;
 
   /** Waiting pairs. */
   get size(): number {
-    return this.#pairs;
+    return this.#lanes.reduce((sum, lane) => sum + lane.size, 0);
   }
 
   /** Waiting tokens, without padding. */
   get tokens(): number {
-    return this.#tokens;
+    return this.#lanes.reduce((sum, lane) => sum + lane.tokens, 0);
+  }
+
+  /** Lanes of which something waits. */
+  has(lane: number): boolean {
+    return (this.#lanes[lane]?.size ?? 0) > 0;
   }
 
   add(pair: P): void {
-    const waiting = { pair, rank: pair.lane * LANE_STRIDE + this.#sequence++ };
-    const bucket = this.#buckets.get(pair.tokens);
-    if (bucket === undefined) {
-      this.#buckets.set(pair.tokens, [waiting]);
-    } else {
-      // Almost always the last place: only a more urgent lane goes before what already waits.
-      let place = bucket.length;
-      while (place > 0 && bucket[place - 1]!.rank > waiting.rank) place--;
-      bucket.splice(place, 0, waiting);
+    while (this.#lanes.length <= pair.lane) this.#lanes.push(new LengthBuckets());
+    this.#lanes[pair.lane]!.add(pair, this.#batches);
+  }
+
+  /** Drops the pairs that nobody wants any more. */
+  dropAbandoned(): void {
+    for (const lane of this.#lanes) lane.dropAbandoned();
+  }
+
+  /** Removes and returns the next batch, shortest pair first; empty if nothing waits. */
+  take(options: TakeOptions): P[] {
+    const lane = this.#laneOnTurn();
+    if (lane === undefined) return [];
+    const own = this.#lanes[lane]!;
+    const { since, tokens } = own.oldest()!;
+    const isDue = this.#batches - since >= MAX_AGE;
+    const plan = planBatch(own.counts(), { ...options, anchor: isDue ? tokens : undefined });
+    const batch = own.remove(plan);
+    this.#batches++;
+    const company = lane === 0 ? [] : this.#lanes.filter((other) => other !== own);
+    for (const other of company) fillUp(batch, other, options);
+    return batch.sort((a, b) => a.tokens - b.tokens);
+  }
+
+  #laneOnTurn(): number | undefined {
+    const first = this.#lanes.findIndex((lane) => lane.size > 0);
+    if (first < 0) return undefined;
+    if (this.#batches % OTHERS_TURN !== OTHERS_TURN - 1) return first;
+    let oldest = first;
+    for (const [index, lane] of this.#lanes.entries()) {
+      const since = lane.oldest()?.since ?? Infinity;
+      if (since < this.#lanes[oldest]!.oldest()!.since) oldest = index;
     }
-    this.#pairs++;
-    this.#tokens += pair.tokens;
+    return oldest;
   }
+}
 
-  /**
-   * Removes and returns the next batch, shortest pair first; empty if nothing waits.
-   *
-   * @param paddedTokens Most tokens, padding included. A longer single pair still goes, alone.
-   * @param maxPadding Largest share of a batch that may be padding, 0 … 1. Default 0.05.
-   */
-  take(paddedTokens: number, maxPadding = 0.05): P[] {
-    this.#dropAbandoned();
-    const anchor = this.#mostUrgentLength();
-    if (anchor === undefined) return [];
-    const chosen = this.#around(anchor, paddedTokens, maxPadding);
-    const batch = chosen.flatMap(({ tokens, rows }) => this.#remove(tokens, rows));
-    this.#pairs -= batch.length;
-    for (const pair of batch) this.#tokens -= pair.tokens;
-    return batch;
+/** Batches that a pair may see go by; large enough for pairs of its length to arrive meanwhile. */
+export const MAX_AGE = 16;
+/** Of so many batches, one is the oldest pair's. */
+export const OTHERS_TURN = 8;
+
+/** Adds pairs that are no longer than the batch is, while budget and padding allow. */
+function fillUp<P extends WaitingPair>(
+  batch: P[],
+  others: LengthBuckets<P>,
+  { maxTokens, maxPadding }: TakeOptions,
+): void {
+  let [length, real] = [0, 0];
+  for (const { tokens } of batch) {
+    length = Math.max(length, tokens);
+    real += tokens;
   }
-
-  #mostUrgentLength(): number | undefined {
-    let best: { tokens: number; rank: number } | undefined;
-    for (const [tokens, bucket] of this.#buckets) {
-      const rank = bucket[0]!.rank;
-      if (best === undefined || rank < best.rank) best = { tokens, rank };
+  const room = Math.floor(maxTokens / length);
+  for (const { tokens, pairs } of others.counts().toReversed()) {
+    if (tokens > length) continue;
+    let rows = Math.min(pairs, room - batch.length);
+    while (rows > 0 && 1 - (real + rows * tokens) / ((batch.length + rows) * length) > maxPadding) {
+      rows--;
     }
-    return best?.tokens;
-  }
-
-  /** Grows from the anchor's bucket towards the nearer length, below or above, until nothing fits. */
-  #around(anchor: number, budget: number, maxPadding: number): { tokens: number; rows: number }[] {
-    const lengths = [...this.#buckets.keys()].sort((a, b) => a - b);
-    const waiting = (tokens: number): number => this.#buckets.get(tokens)!.length;
-    let [low, high] = [lengths.indexOf(anchor) - 1, lengths.indexOf(anchor) + 1];
-    const first = Math.max(1, Math.min(waiting(anchor), Math.floor(budget / anchor)));
-    const chosen = [{ tokens: anchor, rows: first }];
-    let [longest, rows, real] = [anchor, first, first * anchor];
-    if (first < waiting(anchor)) return chosen;
-    while (low >= 0 || high < lengths.length) {
-      const isBelow =
-        high >= lengths.length || (low >= 0 && anchor - lengths[low]! <= lengths[high]! - anchor);
-      const tokens = isBelow ? lengths[low--]! : lengths[high++]!;
-      const width = Math.max(longest, tokens);
-      let fits = Math.min(waiting(tokens), Math.floor(budget / width) - rows);
-      while (fits > 0 && 1 - (real + fits * tokens) / (width * (rows + fits)) > maxPadding) fits--;
-      if (fits <= 0) {
-        // Too much padding on this side; the other side may still have near lengths.
-        if (isBelow) low = -1;
-        else high = lengths.length;
-        continue;
-      }
-      chosen.push({ tokens, rows: fits });
-      [longest, rows, real] = [width, rows + fits, real + fits * tokens];
-    }
-    return chosen.sort((a, b) => a.tokens - b.tokens);
-  }
-
-  #remove(tokens: number, rows: number): P[] {
-    const bucket = this.#buckets.get(tokens)!;
-    const removed = bucket.splice(0, rows);
-    if (bucket.length === 0) this.#buckets.delete(tokens);
-    return removed.map(({ pair }) => pair);
-  }
-
-  #dropAbandoned(): void {
-    for (const [tokens, bucket] of this.#buckets) {
-      if (!bucket.some(({ pair }) => pair.isAbandoned())) continue;
-      const kept = bucket.filter(({ pair }) => !pair.isAbandoned());
-      this.#pairs -= bucket.length - kept.length;
-      this.#tokens -= (bucket.length - kept.length) * tokens;
-      if (kept.length === 0) this.#buckets.delete(tokens);
-      else this.#buckets.set(tokens, kept);
-    }
+    if (rows <= 0) return;
+    batch.push(...others.remove([{ tokens, rows }]));
+    real += rows * tokens;
   }
 }

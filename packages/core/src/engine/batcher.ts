@@ -1,30 +1,40 @@
-import type { TokenBatch } from "../batch/pack.ts";
-import { PairQueue, type WaitingPair } from "../batch/pair-queue.ts";
-import { CoreError, toFailure, type CoreFailure } from "../errors.ts";
+import { CostModel, predictMs } from "../batch/cost.ts";
+import { PairQueue } from "../batch/pair-queue.ts";
+import { CoreError, toFailure } from "../errors.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
-import { Deferred } from "./deferred.ts";
 import type { Device } from "./device.ts";
+import {
+  QueuedPair,
+  Submission,
+  toBatch,
+  type PairOutcome,
+  type SubmitOptions,
+} from "./submission.ts";
+import { TokenBudget } from "./token-budget.ts";
 
 /**
  * Pairs of many requests in, logits out: fills the devices with batches from one {@link PairQueue}.
  *
  * Each device has up to {@link BATCHES_PER_DEVICE} batches under way, so that the next one already
- * lies in its thread when a forward pass ends. A batch that throws is halved until the pair that
- * cannot be scored stands alone; only that pair fails.
+ * lies in its thread when a forward pass ends. Equal sequences of requests that wait at the same time
+ * are one pair. A batch that throws is halved until the pair that cannot be scored stands alone; only
+ * that pair fails.
  */
 export class Batcher {
   readonly #queue = new PairQueue<QueuedPair>();
+  readonly #byDigest = new Map<string, QueuedPair>();
   readonly #devices: readonly Device[];
-  /** Largest batch, padding included. */
-  readonly maxBatchTokens: number;
+  readonly #cost: CostModel;
+  readonly #budget: TokenBudget;
+  readonly #maxPadding: number;
   readonly #onBatch: (report: BatchReport) => void;
+  #shared = 0;
 
-  constructor(
-    devices: readonly Device[],
-    options: { maxBatchTokens: number; onBatch: (report: BatchReport) => void },
-  ) {
+  constructor(devices: readonly Device[], options: BatcherOptions) {
     this.#devices = devices;
-    this.maxBatchTokens = options.maxBatchTokens;
+    this.#cost = options.cost;
+    this.#budget = new TokenBudget(options.maxBatchTokens);
+    this.#maxPadding = options.maxPadding;
     this.#onBatch = options.onBatch;
   }
 
@@ -36,50 +46,94 @@ export class Batcher {
     return this.#queue.tokens;
   }
 
+  /** Pairs that needed no forward pass of their own, since an equal one was waiting. */
+  get sharedPairs(): number {
+    return this.#shared;
+  }
+
+  /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
+  get tokensPerMs(): number {
+    const length = 128;
+    const rows = Math.max(1, Math.floor(this.#budget.tokens / length));
+    return (this.#devices.length * rows * length) / predictMs(this.#cost.cost, rows, length);
+  }
+
   /**
    * Scores all pairs, each in whatever batch suits it.
    *
+   * @param known Logits that need no forward pass, by pair; `undefined` for the others.
    * @returns A logit or a failure for each pair, in order.
    * @throws the signal's reason once it aborts; CoreError `engine_crashed` if a device's thread dies.
    */
-  score(pairs: EncodedPairs, options: SubmitOptions): Promise<PairOutcome[]> {
+  score(
+    pairs: EncodedPairs,
+    options: SubmitOptions,
+    known: readonly (number | undefined)[] = [],
+  ): Promise<PairOutcome[]> {
+    const submission = new Submission(pairs, options, () => this.#queue.dropAbandoned());
     const count = pairs.offsets.length - 1;
-    if (count === 0) return Promise.resolve([]);
-    const submission = new Submission(pairs, count, options);
-    for (let index = 0; index < count; index++) this.#queue.add(new QueuedPair(submission, index));
+    for (let index = 0; index < count; index++) {
+      const logit = known[index];
+      if (logit === undefined) this.#add(new QueuedPair(submission, index));
+      else submission.settle(index, { logit });
+    }
     this.#fillDevices();
     return submission.done;
+  }
+
+  #add(pair: QueuedPair): void {
+    if (pair.submission.isSettled) return;
+    const { digest } = pair;
+    if (digest === undefined) return this.#queue.add(pair);
+    const twin = this.#byDigest.get(digest);
+    // A bulk pair may be waiting for long, so an urgent one does not lean on it.
+    if (twin !== undefined && twin.lane <= pair.lane && !twin.isAbandoned()) {
+      twin.share(pair);
+      this.#shared++;
+      return;
+    }
+    this.#byDigest.set(digest, pair);
+    this.#queue.add(pair);
   }
 
   #fillDevices(): void {
     for (;;) {
       const device = this.#devices.reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
-      if (device.inFlight >= BATCHES_PER_DEVICE) return;
-      const batch = this.#queue.take(this.#budget());
+      // An urgent batch overtakes the one that lies ready in the device's thread.
+      const most = this.#queue.has(0) ? BATCHES_PER_DEVICE + 1 : BATCHES_PER_DEVICE;
+      if (device.inFlight >= most) return;
+      const batch = this.#queue.take({
+        cost: this.#cost.cost,
+        maxTokens: this.#share(),
+        maxPadding: this.#maxPadding,
+      });
       if (batch.length === 0) return;
       void this.#run(device, batch).finally(() => this.#fillDevices());
     }
   }
 
   /** A full batch, or less when so little waits that idle devices should share it. */
-  #budget(): number {
+  #share(): number {
     const idle = this.#devices.filter((device) => device.inFlight === 0).length;
-    const share = Math.ceil(this.#queue.tokens / Math.max(1, idle));
-    return Math.min(this.maxBatchTokens, Math.max(share, MIN_BATCH_TOKENS));
+    if (idle <= 1) return this.#budget.tokens;
+    const share = Math.ceil(this.#queue.tokens / idle);
+    return Math.min(this.#budget.tokens, Math.max(share, MIN_SHARE_TOKENS));
   }
 
   async #run(device: Device, pairs: readonly QueuedPair[]): Promise<void> {
     const startedAt = Date.now();
     try {
-      const { logits, durationMs } = await device.run(toBatch(pairs));
+      const { logits, durationMs } = await device.run(toBatch(pairs), pairs[0]!.lane);
+      this.#learn(pairs, durationMs);
       this.#onBatch(report(device, pairs, startedAt, durationMs));
-      pairs.forEach((pair, row) => pair.settle(toOutcome(logits[row]!)));
+      pairs.forEach((pair, row) => this.#settle(pair, toOutcome(logits[row]!)));
     } catch (error) {
       if (CoreError.isInstance(error) && error.code === "engine_crashed") {
-        for (const pair of pairs) pair.submission.reject(error);
+        for (const pair of pairs) pair.reject(error);
       } else if (pairs.length === 1) {
-        pairs[0]!.settle({ failure: toFailure(error, "inference_failed") });
+        this.#settle(pairs[0]!, { failure: toFailure(error, "inference_failed") });
       } else {
+        this.#budget.failed(paddedTokens(pairs));
         const half = Math.ceil(pairs.length / 2);
         await Promise.all([
           this.#run(device, pairs.slice(0, half)),
@@ -88,16 +142,26 @@ export class Batcher {
       }
     }
   }
+
+  #settle(pair: QueuedPair, outcome: PairOutcome): void {
+    const { digest } = pair;
+    if (digest !== undefined && this.#byDigest.get(digest) === pair) this.#byDigest.delete(digest);
+    pair.settle(outcome);
+  }
+
+  #learn(pairs: readonly QueuedPair[], ms: number): void {
+    this.#budget.succeeded();
+    this.#cost.observe({ rows: pairs.length, length: longest(pairs), ms });
+  }
 }
 
-export type PairOutcome = { readonly logit: number } | { readonly failure: CoreFailure };
-
-export interface SubmitOptions {
-  /** 0 is the most urgent. Default 1. */
-  readonly lane?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Handed back in the report of every batch that holds a pair of this request. */
-  readonly tag?: unknown;
+export interface BatcherOptions {
+  readonly cost: CostModel;
+  /** Largest batch, padding included. */
+  readonly maxBatchTokens: number;
+  /** Largest share of a batch that may be padding, 0 … 1. */
+  readonly maxPadding: number;
+  readonly onBatch: (report: BatchReport) => void;
 }
 
 /** One forward pass that succeeded. */
@@ -116,7 +180,8 @@ export interface BatchReport {
 }
 
 const BATCHES_PER_DEVICE = 2;
-const MIN_BATCH_TOKENS = 512;
+/** Less is not worth a message to another thread. */
+const MIN_SHARE_TOKENS = 128;
 
 function toOutcome(logit: number): PairOutcome {
   if (Number.isFinite(logit)) return { logit };
@@ -125,17 +190,12 @@ function toOutcome(logit: number): PairOutcome {
   };
 }
 
-function toBatch(pairs: readonly QueuedPair[]): TokenBatch {
-  const offsets = new Int32Array(pairs.length + 1);
-  pairs.forEach((pair, row) => (offsets[row + 1] = offsets[row]! + pair.tokens));
-  const ids = new Int32Array(offsets[pairs.length]!);
-  const secondStarts = new Int32Array(pairs.length);
-  pairs.forEach(({ submission, index }, row) => {
-    const from = submission.pairs.offsets[index]!;
-    ids.set(submission.pairs.ids.subarray(from, submission.pairs.offsets[index + 1]), offsets[row]);
-    secondStarts[row] = submission.pairs.secondStarts[index]!;
-  });
-  return { ids, offsets, secondStarts };
+function longest(pairs: readonly QueuedPair[]): number {
+  return pairs.reduce((most, { tokens }) => Math.max(most, tokens), 0);
+}
+
+function paddedTokens(pairs: readonly QueuedPair[]): number {
+  return pairs.length * longest(pairs);
 }
 
 function report(
@@ -144,7 +204,7 @@ function report(
   startedAt: number,
   durationMs: number,
 ): BatchReport {
-  const length = Math.max(...pairs.map((pair) => pair.tokens));
+  const length = longest(pairs);
   return {
     device: device.name,
     rows: pairs.length,
@@ -153,75 +213,6 @@ function report(
     paddedTokens: pairs.length * length,
     startedAt,
     durationMs,
-    tags: [...new Set(pairs.map((pair) => pair.submission.tag).filter((tag) => tag !== undefined))],
+    tags: [...new Set(pairs.flatMap((pair) => pair.tags))],
   };
-}
-
-/** One request's pairs until the last of them is scored. */
-class Submission {
-  readonly pairs: EncodedPairs;
-  readonly lane: number;
-  readonly tag: unknown;
-  readonly #outcomes: PairOutcome[];
-  readonly #signal: AbortSignal | undefined;
-  readonly #done = new Deferred<PairOutcome[]>();
-  readonly #onAbort = (): void => this.reject(this.#signal?.reason);
-  #remaining: number;
-
-  constructor(pairs: EncodedPairs, count: number, options: SubmitOptions) {
-    this.pairs = pairs;
-    this.lane = options.lane ?? 1;
-    this.tag = options.tag;
-    this.#outcomes = Array.from<PairOutcome>({ length: count });
-    this.#remaining = count;
-    this.#signal = options.signal;
-    if (this.#signal?.aborted) this.#onAbort();
-    else this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
-  }
-
-  get done(): Promise<PairOutcome[]> {
-    return this.#done.promise;
-  }
-
-  get isSettled(): boolean {
-    return this.#remaining === 0;
-  }
-
-  settle(index: number, outcome: PairOutcome): void {
-    if (this.isSettled) return;
-    this.#outcomes[index] = outcome;
-    if (--this.#remaining > 0) return;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#done.resolve(this.#outcomes);
-  }
-
-  reject(reason: unknown): void {
-    this.#remaining = 0;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#done.reject(reason);
-  }
-}
-
-class QueuedPair implements WaitingPair {
-  readonly submission: Submission;
-  readonly index: number;
-  readonly tokens: number;
-
-  constructor(submission: Submission, index: number) {
-    this.submission = submission;
-    this.index = index;
-    this.tokens = submission.pairs.offsets[index + 1]! - submission.pairs.offsets[index]!;
-  }
-
-  get lane(): number {
-    return this.submission.lane;
-  }
-
-  isAbandoned(): boolean {
-    return this.submission.isSettled;
-  }
-
-  settle(outcome: PairOutcome): void {
-    this.submission.settle(this.index, outcome);
-  }
 }

@@ -1,4 +1,4 @@
-import { parentPort, Worker, workerData } from "node:worker_threads";
+import { parentPort, receiveMessageOnPort, Worker, workerData } from "node:worker_threads";
 import type { Transferable } from "node:worker_threads";
 import {
   CoreError,
@@ -48,12 +48,13 @@ export class ThreadChannel<Ready, Request, Reply> {
     return this.#pending.size;
   }
 
-  call(request: Request, transfer: readonly Transferable[] = []): Promise<Reply> {
+  /** @param lane Of the calls that wait in the thread, the one with the lowest lane is next. */
+  call(request: Request, transfer: readonly Transferable[] = [], lane = 1): Promise<Reply> {
     if (this.#death !== undefined) return Promise.reject(this.#death);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, request }, [...transfer]);
+      this.#worker.postMessage({ id, request, lane }, [...transfer]);
     });
   }
 
@@ -110,24 +111,49 @@ export async function serveThread<Data, Ready, Request, Reply>(
     port.postMessage({ failedToStart: toFailure(error, "engine_crashed") });
     return;
   }
-  // One at a time, in order: a thread computes, so a second call at once would only delay the first.
-  let last = Promise.resolve();
-  port.on("message", (message: { id: number; request: Request } | { close: true }) => {
-    last = last.then(async () => {
-      if ("close" in message) {
+  // One at a time: a thread computes, so a second call at once would only delay the first.
+  const waiting: ThreadCall<Request>[] = [];
+  let isBusy = false;
+  const serve = async (): Promise<void> => {
+    isBusy = true;
+    for (let call = nextCall(waiting); call !== undefined; call = nextCall(waiting)) {
+      if ("close" in call) {
         await service.close();
         port.close();
         return;
       }
       try {
-        const { reply, transfer } = await service.answer(message.request);
-        port.postMessage({ id: message.id, reply }, [...transfer]);
+        const { reply, transfer } = await service.answer(call.request);
+        port.postMessage({ id: call.id, reply }, [...transfer]);
       } catch (error) {
-        port.postMessage({ id: message.id, failure: toFailure(error, service.fallback) });
+        port.postMessage({ id: call.id, failure: toFailure(error, service.fallback) });
       }
-    });
+      // The thread was blocked meanwhile: see what has come, an urgent call perhaps.
+      for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
+        waiting.push(got.message as ThreadCall<Request>);
+      }
+    }
+    isBusy = false;
+  };
+  port.on("message", (call: ThreadCall<Request>) => {
+    waiting.push(call);
+    if (!isBusy) void serve();
   });
   port.postMessage({ ready: service.ready });
+}
+
+type ThreadCall<Request> =
+  | { readonly id: number; readonly request: Request; readonly lane: number }
+  | { readonly close: true };
+
+/** The first of the most urgent lane; closing comes last. */
+function nextCall<Request>(waiting: ThreadCall<Request>[]): ThreadCall<Request> | undefined {
+  const laneOf = (call: ThreadCall<Request>): number => ("close" in call ? Infinity : call.lane);
+  let next = 0;
+  for (let i = 1; i < waiting.length; i++) {
+    if (laneOf(waiting[i]!) < laneOf(waiting[next]!)) next = i;
+  }
+  return waiting.splice(next, 1)[0];
 }
 
 /** Node 20 runs no TypeScript in threads, so a run from source (tests) takes them from the build. */

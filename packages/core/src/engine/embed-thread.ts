@@ -1,6 +1,6 @@
 import type { BackendOptions, Tensor } from "../backend/backend.ts";
 import { openBackend } from "../backend/backends.ts";
-import { pack } from "../batch/pack.ts";
+import { Packer } from "../batch/pack.ts";
 import { CoreError } from "../errors.ts";
 import { pool, type EmbeddingConfig } from "../model/embedding.ts";
 import { maxTokens } from "../model/cross-encoder.ts";
@@ -37,6 +37,7 @@ await serveThread<EmbedData, EmbedFacts, EmbedRequest, EmbedReply>(
     const session = await openBackend(folder.weights, backend);
     const tokenizer = new TextTokenizer(folder.tokenizerJson, folder.tokenizerConfig);
     const { before, after } = parseSingleTemplate(folder.tokenizerJson);
+    const packer = new Packer(folder.config.pad_token_id ?? 0);
     const room = maxTokens(folder) - before.length - after.length;
     const encode = (text: string): number[] => [
       ...before,
@@ -50,10 +51,11 @@ await serveThread<EmbedData, EmbedFacts, EmbedRequest, EmbedReply>(
         0,
         ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b)),
       ]);
-      const packed = pack(
-        { ids: Int32Array.from(rows.flat()), offsets, secondStarts: Int32Array.from(lengths) },
-        folder.config.pad_token_id ?? 0,
-      );
+      const packed = packer.pack({
+        ids: Int32Array.from(rows.flat()),
+        offsets,
+        secondStarts: Int32Array.from(lengths),
+      });
       const data: Record<string, BigInt64Array> = {
         input_ids: packed.inputIds,
         attention_mask: packed.attentionMask,

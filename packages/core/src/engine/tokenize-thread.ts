@@ -2,6 +2,7 @@ import type { ModelFolder } from "../model/folder.ts";
 import { openModel } from "../model/families.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { serveThread } from "./channel.ts";
+import { pairDigests } from "./pair-digest.ts";
 import { readTexts, type ScoreRequest, type Texts } from "./request.ts";
 
 export interface TokenizeReply {
@@ -12,16 +13,25 @@ export interface TokenizeReply {
   readonly durationMs: number;
 }
 
-await serveThread<ModelFolder, null, ScoreRequest, TokenizeReply>(async (folder) => {
-  const model = openModel(folder);
+export interface TokenizeData {
+  readonly folder: ModelFolder;
+  /** Give each pair a digest, for those who share or keep scores. */
+  readonly withDigests: boolean;
+}
+
+await serveThread<TokenizeData, null, ScoreRequest, TokenizeReply>(async (data) => {
+  const model = openModel(data.folder);
   return {
     ready: null,
     fallback: "invalid_input",
     answer: async ({ texts, returnTexts, ...policy }) => {
       const start = performance.now();
       const { query, documents } = readTexts(texts);
-      const encoded = model.encode(query, documents, policy);
+      let encoded = model.encode(query, documents, policy);
       const { ids, offsets, secondStarts } = encoded.pairs;
+      if (data.withDigests) {
+        encoded = { ...encoded, pairs: { ...encoded.pairs, digests: pairDigests(encoded.pairs) } };
+      }
       return {
         reply: {
           encoded,

@@ -1,5 +1,5 @@
 import type { Tensor } from "../backend/backend.ts";
-import { pack, type PackedBatch, type TokenBatch } from "../batch/pack.ts";
+import { Packer, type PackedBatch } from "../batch/pack.ts";
 import { CoreError } from "../errors.ts";
 import { encodePairs } from "../tokenize/pairs.ts";
 import { parsePairTemplate } from "../tokenize/template.ts";
@@ -26,7 +26,7 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
   const template = parsePairTemplate(folder.tokenizerJson);
   // Inference threads never tokenise, and a large vocabulary takes a second and 200 MB to build.
   let tokenizer: TextTokenizer | undefined;
-  const padId = padTokenId(folder);
+  const packer = new Packer(padTokenId(folder));
   const facts: ModelFacts = {
     family: crossEncoder.name,
     revision: folder.revision,
@@ -49,18 +49,16 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
         maxTokens: facts.maxTokens,
       });
     },
-    inputs: (batch, names) => inputs(batch, names, padId, hasTokenTypes),
+    inputs: (batch, names) => inputs(packer.pack(batch), names, hasTokenTypes),
     logits,
   };
 }
 
 function inputs(
-  batch: TokenBatch,
+  packed: PackedBatch,
   names: readonly string[],
-  padId: number,
   hasTokenTypes: boolean,
 ): Record<string, Tensor> {
-  const packed = pack(batch, padId);
   return Object.fromEntries(
     names.map((name) => [
       name,

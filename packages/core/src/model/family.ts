@@ -30,7 +30,10 @@ export interface PointwiseModel {
   readonly facts: ModelFacts;
   /** @throws CoreError if the query cannot be scored; a failed document is marked, not thrown. */
   encode(query: string, documents: readonly string[], policy: LengthPolicy): EncodedRequest;
-  /** What the graph takes for this batch; `names` are the inputs that it declares. */
+  /**
+   * What the graph takes for this batch; `names` are the inputs that it declares. The arrays are used
+   * again for the next batch.
+   */
   inputs(batch: TokenBatch, names: readonly string[]): Record<string, Tensor>;
   /** One logit a row, in the batch's order. */
   logits(
@@ -49,6 +52,11 @@ export interface ModelFacts {
   readonly maxTokens: number;
   /** How a logit becomes a score. */
   readonly activation: Activation;
+  /**
+   * Whether a pair's score is the same in any company, but for the rounding of float32 sums. Measured
+   * when the model is loaded; `undefined` before.
+   */
+  readonly batchInvariant?: boolean;
   /** What first-stage scores weigh beside the logits, for a model that has learnt to use them. */
   readonly firstStageWeight?: number;
 }

@@ -67,10 +67,13 @@ const DTYPES: readonly (readonly [suffix: string, dtype: string])[] = [
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
   const folder = resolve(path);
   const files = await listFiles(folder);
-  const config = await readJson<ModelConfig>(folder, "config.json");
-  if (config.model_type === SIMULATED_MODEL_TYPE) return simulatedFolder(folder, config);
+  if (files.includes("config.json")) {
+    const config = await readJson<ModelConfig>(folder, "config.json");
+    if (config.model_type === SIMULATED_MODEL_TYPE) return simulatedFolder(folder, config);
+  }
   const weights = findWeights(folder, files, dtype);
-  const [tokenizerJson, tokenizerConfig] = await Promise.all([
+  const [config, tokenizerJson, tokenizerConfig] = await Promise.all([
+    readJson<ModelConfig>(folder, "config.json"),
     readJson<TokenizerJson>(folder, "tokenizer.json"),
     files.includes("tokenizer_config.json")
       ? readJson<TokenizerConfig>(folder, "tokenizer_config.json")

@@ -23,6 +23,8 @@ export interface EncodedPairs {
   readonly offsets: Int32Array<ArrayBuffer>;
   /** Per pair, the place within it from which token type 1 holds. */
   readonly secondStarts: Int32Array<ArrayBuffer>;
+  /** Per pair, a digest of everything its score depends on beside the model; if it was asked for. */
+  readonly digests?: readonly string[];
 }
 
 /** What became of one document: its run of pairs, or why it has none. */

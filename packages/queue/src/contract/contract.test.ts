@@ -169,10 +169,16 @@ test("texts travel in the job while they are few, else gzipped, and come back th
 
 test("all keys of a model lie on one slot, and models on different ones", () => {
   const keys = keysFor("p").model("BAAI/bge");
-  for (const key of [keys.result("j"), keys.payload("j"), keys.lock("j"), keys.workers]) {
+  for (const key of [keys.result("j"), keys.payload("j"), keys.workers, keys.scores("r").old]) {
     expect(key).toMatch(/^p:\{BAAI\/bge\}:/u);
   }
-  expect(keys.queue).toBe("{BAAI/bge}");
+  expect(keys.queues).toEqual(["{BAAI/bge}-interactive", "{BAAI/bge}"]);
+  expect([keys.queue("interactive"), keys.queue("standard"), keys.queue("bulk")]).toEqual([
+    "{BAAI/bge}-interactive",
+    "{BAAI/bge}",
+    "{BAAI/bge}",
+  ]);
+  expect(keys.lock("{BAAI/bge}-interactive", "j")).toBe("p:{BAAI/bge}-interactive:j:lock");
 });
 
 test("a job's id leads back to its queue; an idempotency key is a job of its tenant", () => {

@@ -14,6 +14,8 @@ export interface CompletedRecord {
   readonly revision: string;
   readonly dtype: string;
   readonly activation: "sigmoid" | "identity";
+  /** Whether these scores are the same in any company; absent if the worker did not know. */
+  readonly batchInvariant?: boolean | undefined;
   /**
    * One for each document, in the request's order; null where it failed, or an earlier stage of a
    * cascade left it behind. float32, 9 digits.
@@ -34,6 +36,8 @@ export interface CompletedRecord {
   readonly rawScores?: boolean | undefined;
   /** Forward-pass rows. */
   readonly pairs: number;
+  /** How many of them had been scored before, and came from the score cache. Absent: none. */
+  readonly cached?: number | undefined;
   readonly timings: RecordTimings;
   readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
   readonly digest?: string | undefined;
@@ -73,6 +77,7 @@ const schema = z.discriminatedUnion("state", [
     revision: z.string(),
     dtype: z.string(),
     activation: z.enum(["sigmoid", "identity"]),
+    batchInvariant: z.boolean().optional(),
     logits: z.array(z.number().nullable()),
     fused: z.array(z.number().nullable()).optional(),
     tokens: z.array(z.number()),
@@ -83,6 +88,7 @@ const schema = z.discriminatedUnion("state", [
     topN: z.number().optional(),
     rawScores: z.boolean().optional(),
     pairs: z.number(),
+    cached: z.number().optional(),
     timings: z.object({
       queuedMs: z.number(),
       tokenizeMs: z.number(),

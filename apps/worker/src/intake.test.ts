@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { Intake } from "./intake.ts";
+
+const appetite = { tokensPerRound: 4000, tokensPerMs: 100 };
+
+function after(jobs: number, job: { tokens: number; characters: number }, of = appetite): number {
+  const intake = new Intake(of);
+  for (let i = 0; i < jobs; i++) intake.after(job);
+  return intake.jobs;
+}
+
+test("a worker that knows nothing yet takes a few jobs", () => {
+  expect(new Intake(appetite).jobs).toBe(4);
+});
+
+test("three rounds of batches are in hand, whatever the jobs' size", () => {
+  expect(after(1, { tokens: 1000, characters: 4000 })).toBe(12);
+  expect(after(1, { tokens: 100, characters: 400 })).toBe(120);
+  expect(after(1, { tokens: 1_000_000, characters: 4_000_000 })).toBe(4);
+});
+
+test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
+  const fast = { tokensPerRound: 4000, tokensPerMs: 2000 };
+  expect(after(1, { tokens: 1000, characters: 4000 }, fast)).toBe(80);
+});
+
+test("jobs of many megabytes are taken one at a time", () => {
+  expect(after(1, { tokens: 50_000, characters: 60_000_000 })).toBe(1);
+});
+
+test("it follows the jobs when they change", () => {
+  const intake = new Intake(appetite);
+  intake.after({ tokens: 10_000, characters: 40_000 });
+  expect(intake.jobs).toBe(4);
+  for (let i = 0; i < 60; i++) intake.after({ tokens: 100, characters: 400 });
+  expect(intake.jobs).toBeGreaterThan(90);
+});

@@ -1,0 +1,73 @@
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import type { Calibration } from "./calibration.ts";
+
+/** What a calibration holds for: nothing of it may change. */
+export interface CalibrationKey {
+  readonly revision: string;
+  readonly dtype: string;
+  readonly device: string;
+  readonly threads: number;
+  readonly runtime: string;
+}
+
+/**
+ * Calibrations as JSON files in a folder, one a key and machine type. A file that cannot be read is as
+ * good as none: measuring again is always possible.
+ */
+export class CalibrationCache {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async read(key: CalibrationKey): Promise<Calibration | undefined> {
+    try {
+      const { key: stored, calibration } = JSON.parse(await readFile(this.file(key), "utf8")) as {
+        key: unknown;
+        calibration: Calibration;
+      };
+      return JSON.stringify(stored) === JSON.stringify(whole(key)) ? calibration : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Atomic: a reader sees the old file or the new one. A folder that cannot be written is no reason to fail. */
+  async write(key: CalibrationKey, calibration: Calibration): Promise<void> {
+    const file = this.file(key);
+    const draft = `${file}.${randomUUID()}`;
+    try {
+      await mkdir(this.#folder, { recursive: true });
+      await writeFile(draft, JSON.stringify({ key: whole(key), calibration }, undefined, 1));
+      await rename(draft, file);
+    } catch {
+      // The next start measures again.
+    }
+  }
+
+  file(key: CalibrationKey): string {
+    const digest = createHash("sha256")
+      .update(JSON.stringify(whole(key)))
+      .digest("hex");
+    return join(this.#folder, `${key.revision}-${key.dtype}-${digest.slice(0, 12)}.json`);
+  }
+}
+
+function whole(key: CalibrationKey): object {
+  const { revision, dtype, device, threads, runtime } = key;
+  const all = cpus();
+  return {
+    version: 1,
+    revision,
+    dtype,
+    device,
+    threads,
+    runtime,
+    cpu: all[0]?.model,
+    cores: all.length,
+  };
+}

@@ -1,0 +1,150 @@
+import { kneeTokens, type CostSample } from "../batch/cost.ts";
+import type { TokenBatch } from "../batch/pack.ts";
+import type { EncodedRequest } from "../tokenize/pairs.ts";
+import { CALIBRATION_DOCUMENTS, CALIBRATION_QUERY, wordsFor } from "./calibration-texts.ts";
+import type { Device } from "./device.ts";
+import type { ScoreRequest } from "./request.ts";
+
+/** What was measured of a model on a device, with every session of this process at work. */
+export interface Calibration {
+  /** Sessions side by side, each with so many threads. */
+  readonly split: CoreSplit;
+  /** Time of one forward pass by its shape. */
+  readonly samples: readonly CostSample[];
+  /** The smallest batch, in padded tokens, at 95 % of the best tokens per second. */
+  readonly kneeTokens: number;
+  /** Resident memory that the largest batch needed, by its padded tokens. */
+  readonly bytesPerToken: number;
+  /** ISO 8601. */
+  readonly measuredAt: string;
+}
+
+export interface CoreSplit {
+  readonly sessions: number;
+  readonly intraOpThreads: number;
+}
+
+/** Tokenises on the tokenising thread. */
+export type Encode = (request: ScoreRequest) => Promise<EncodedRequest>;
+
+/** Times a grid of (rows, length), short batches first, for at most {@link BUDGET_MS}. */
+export async function calibrate(
+  devices: readonly Device[],
+  split: CoreSplit,
+  encode: Encode,
+  maxTokens: number,
+): Promise<Calibration> {
+  const sequences: Int32Array[] = [];
+  for (const length of LENGTHS) {
+    if (length <= maxTokens) sequences.push(await sequenceOf(length, encode));
+  }
+  const isOnCpu = devices[0]!.name === "cpu";
+  const shapes = sequences
+    .flatMap((ids) => (isOnCpu ? CPU_ROWS : GPU_ROWS).map((rows) => ({ ids, rows })))
+    .toSorted((a, b) => a.rows * a.ids.length - b.rows * b.ids.length);
+  await timePasses(devices, sequences[0]!, 1, WARM_UP_MS);
+  const samples: CostSample[] = [];
+  const end = performance.now() + BUDGET_MS;
+  const rssBefore = process.memoryUsage.rss();
+  let slowest = 0;
+  let largest = 1;
+  for (const { ids, rows } of shapes) {
+    const tokens = rows * ids.length;
+    const expectedMs = slowest * tokens;
+    if (samples.length > 0 && (expectedMs > LONGEST_PASS_MS || performance.now() > end)) continue;
+    const ms = await timePasses(devices, ids, rows, SAMPLE_MS);
+    samples.push({ rows, length: ids.length, ms });
+    slowest = Math.max(slowest * 0.5, ms / tokens);
+    largest = Math.max(largest, tokens);
+  }
+  return {
+    split,
+    samples,
+    kneeTokens: kneeTokens(samples),
+    bytesPerToken: Math.max(0, Math.round((process.memoryUsage.rss() - rssBefore) / largest)),
+    measuredAt: new Date().toISOString(),
+  };
+}
+
+/** Tokens per millisecond of a split of the cores, on passages of ordinary length. */
+export async function speedOf(devices: readonly Device[], encode: Encode): Promise<number> {
+  const ids = await sequenceOf(128, encode);
+  await timePasses(devices, ids, 4, WARM_UP_MS);
+  return (devices.length * 4 * ids.length) / (await timePasses(devices, ids, 4, SPLIT_MS));
+}
+
+/** The ways to cut cores into sessions × threads that are worth a try. */
+export function coreSplits(threads: number): CoreSplit[] {
+  const sessions = [...new Set([threads, Math.ceil(threads / 2), 1])];
+  return sessions.map((count) => ({
+    sessions: count,
+    intraOpThreads: Math.max(1, Math.floor(threads / count)),
+  }));
+}
+
+/** What a model answers for the calibration pairs, and whether company changes it. */
+export interface Probe {
+  /** A logit for each of the calibration documents, each scored alone. */
+  readonly reference: readonly number[];
+  /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
+  readonly deviation: number;
+}
+
+export async function probe(device: Device, encode: Encode): Promise<Probe> {
+  const texts = { query: CALIBRATION_QUERY, documents: CALIBRATION_DOCUMENTS };
+  const { pairs } = await encode({ texts });
+  const rows = CALIBRATION_DOCUMENTS.map((_, pair) => ({
+    ids: pairs.ids.subarray(pairs.offsets[pair], pairs.offsets[pair + 1]),
+    secondStart: pairs.secondStarts[pair]!,
+  }));
+  const reference: number[] = [];
+  for (const row of rows) reference.push((await device.run(batchOf([row]))).logits[0]!);
+  const { logits } = await device.run(batchOf(rows));
+  const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
+  return { reference, deviation };
+}
+
+const LENGTHS = [16, 64, 128, 256, 504];
+const CPU_ROWS = [1, 2, 4, 8, 16, 32];
+const GPU_ROWS = [1, 4, 16, 64, 128, 256];
+/** A calibration is cached, but its first worker waits for it. */
+const BUDGET_MS = 4000;
+const LONGEST_PASS_MS = 400;
+const SAMPLE_MS = 40;
+const SPLIT_MS = 300;
+const WARM_UP_MS = 30;
+
+/** One pair of about `length` tokens. */
+async function sequenceOf(length: number, encode: Encode): Promise<Int32Array> {
+  const texts = { query: CALIBRATION_QUERY.slice(0, 30), documents: [wordsFor(length)] };
+  const { pairs } = await encode({ texts, maxTokensPerDocument: Math.max(1, length - 8) });
+  return pairs.ids;
+}
+
+/** Milliseconds of a pass, while every device has one under way and one ready. */
+async function timePasses(
+  devices: readonly Device[],
+  ids: Int32Array,
+  rows: number,
+  atLeastMs: number,
+): Promise<number> {
+  const start = performance.now();
+  const end = start + atLeastMs;
+  let passes = 0;
+  const feed = async (device: Device): Promise<void> => {
+    do {
+      await device.run(batchOf(Array.from({ length: rows }, () => ({ ids, secondStart: 4 }))));
+      passes++;
+    } while (performance.now() < end);
+  };
+  await Promise.all(devices.flatMap((device) => [feed(device), feed(device)]));
+  return ((performance.now() - start) * devices.length) / passes;
+}
+
+function batchOf(rows: readonly { ids: Int32Array; secondStart: number }[]): TokenBatch {
+  const offsets = new Int32Array(rows.length + 1);
+  rows.forEach(({ ids }, row) => (offsets[row + 1] = offsets[row]! + ids.length));
+  const all = new Int32Array(offsets[rows.length]!);
+  rows.forEach(({ ids }, row) => all.set(ids, offsets[row]));
+  return { ids: all, offsets, secondStarts: Int32Array.from(rows, (row) => row.secondStart) };
+}

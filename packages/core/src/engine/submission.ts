@@ -1,0 +1,131 @@
+import type { TokenBatch } from "../batch/pack.ts";
+import type { WaitingPair } from "../batch/pair-queue.ts";
+import type { CoreFailure } from "../errors.ts";
+import type { EncodedPairs } from "../tokenize/pairs.ts";
+import { Deferred } from "./deferred.ts";
+
+export type PairOutcome = { readonly logit: number } | { readonly failure: CoreFailure };
+
+export interface SubmitOptions {
+  /** 0 is the most urgent. Default 1. */
+  readonly lane?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Handed back in the report of every batch that holds a pair of this request. */
+  readonly tag?: unknown;
+}
+
+/** One request's pairs until the last of them is scored. */
+export class Submission {
+  readonly pairs: EncodedPairs;
+  readonly lane: number;
+  readonly tag: unknown;
+  readonly #outcomes: PairOutcome[];
+  readonly #signal: AbortSignal | undefined;
+  readonly #done = new Deferred<PairOutcome[]>();
+  readonly #onAbort = (): void => {
+    this.reject(this.#signal?.reason);
+    this.#onAbandon();
+  };
+  readonly #onAbandon: () => void;
+  #remaining: number;
+
+  /** @param onAbandon Told when the caller has given up, so that waiting pairs can go. */
+  constructor(pairs: EncodedPairs, options: SubmitOptions, onAbandon: () => void) {
+    this.pairs = pairs;
+    this.lane = options.lane ?? 1;
+    this.tag = options.tag;
+    this.#remaining = pairs.offsets.length - 1;
+    this.#outcomes = Array.from<PairOutcome>({ length: this.#remaining });
+    this.#onAbandon = onAbandon;
+    this.#signal = options.signal;
+    if (this.#remaining === 0) this.#done.resolve([]);
+    if (this.#signal?.aborted) this.reject(this.#signal.reason);
+    else this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  get done(): Promise<PairOutcome[]> {
+    return this.#done.promise;
+  }
+
+  get isSettled(): boolean {
+    return this.#remaining === 0;
+  }
+
+  settle(index: number, outcome: PairOutcome): void {
+    if (this.isSettled) return;
+    this.#outcomes[index] = outcome;
+    if (--this.#remaining > 0) return;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#done.resolve(this.#outcomes);
+  }
+
+  reject(reason: unknown): void {
+    this.#remaining = 0;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    this.#done.reject(reason);
+  }
+}
+
+/** One forward-pass row of a request, and of every other request that waits for the same sequence. */
+export class QueuedPair implements WaitingPair {
+  readonly submission: Submission;
+  readonly index: number;
+  readonly tokens: number;
+  #twins: QueuedPair[] | undefined;
+
+  constructor(submission: Submission, index: number) {
+    this.submission = submission;
+    this.index = index;
+    this.tokens = submission.pairs.offsets[index + 1]! - submission.pairs.offsets[index]!;
+  }
+
+  get lane(): number {
+    return this.submission.lane;
+  }
+
+  /** What the score depends on, if the tokeniser was asked for it. */
+  get digest(): string | undefined {
+    return this.submission.pairs.digests?.[this.index];
+  }
+
+  /** Of every request that waits for this pair. */
+  get tags(): readonly unknown[] {
+    const tags = [this.submission.tag, ...(this.#twins ?? []).map((twin) => twin.submission.tag)];
+    return tags.filter((tag) => tag !== undefined);
+  }
+
+  /** Lets another request's equal pair share this one's forward pass. */
+  share(twin: QueuedPair): void {
+    (this.#twins ??= []).push(twin);
+  }
+
+  isAbandoned(): boolean {
+    if (!this.submission.isSettled) return false;
+    return this.#twins === undefined || this.#twins.every((twin) => twin.isAbandoned());
+  }
+
+  settle(outcome: PairOutcome): void {
+    this.submission.settle(this.index, outcome);
+    for (const twin of this.#twins ?? []) twin.settle(outcome);
+  }
+
+  /** Fails every request that waits for this pair. */
+  reject(reason: unknown): void {
+    this.submission.reject(reason);
+    for (const twin of this.#twins ?? []) twin.reject(reason);
+  }
+}
+
+/** The pairs' sequences end to end: one copy, into arrays that then move to the device's thread. */
+export function toBatch(pairs: readonly QueuedPair[]): TokenBatch {
+  const offsets = new Int32Array(pairs.length + 1);
+  pairs.forEach((pair, row) => (offsets[row + 1] = offsets[row]! + pair.tokens));
+  const ids = new Int32Array(offsets[pairs.length]!);
+  const secondStarts = new Int32Array(pairs.length);
+  pairs.forEach(({ submission, index }, row) => {
+    const from = submission.pairs.offsets[index]!;
+    ids.set(submission.pairs.ids.subarray(from, submission.pairs.offsets[index + 1]), offsets[row]);
+    secondStarts[row] = submission.pairs.secondStarts[index]!;
+  });
+  return { ids, offsets, secondStarts };
+}
