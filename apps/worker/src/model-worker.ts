@@ -1,29 +1,18 @@
 import { performance } from "node:perf_hooks";
 import type { Reranker } from "@rankfleet/core";
+import { JobConsumer, type Delivery, type RedisClock } from "@rankfleet/queue";
 import {
-  JobConsumer,
-  JobProducer,
-  ResultStore,
-  type Delivery,
-  type RedisClock,
-  type SettleOutcome,
-} from "@rankfleet/queue";
-import {
-  homeOf,
   InvalidRequestError,
   parseJob,
-  PROTOCOL_VERSION,
-  RankfleetError,
-  type Failure,
   type JobEnvelope,
   type Keys,
-  type ResultRecord,
+  type RankfleetError,
 } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
-import { nextStage, wholeRecord } from "./cascade.ts";
 import { Intake } from "./intake.ts";
 import { scoreJob } from "./score-job.ts";
+import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
@@ -42,16 +31,15 @@ export class ModelWorker {
   /** Of the queue in which bulk and standard jobs stand. */
   readonly #consumer: JobConsumer;
   readonly #urgent: JobConsumer;
-  readonly #store: ResultStore;
-  readonly #producer: JobProducer;
+  readonly #settlement: Settlement;
   readonly #intake: Intake;
   #jobsInHand = 0;
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
-    this.#store = new ResultStore(options.redis, options.keys);
-    this.#producer = new JobProducer(options.redis, options.keys);
     const { reranker } = options;
+    const { firstStageWeight } = reranker.facts;
+    this.#settlement = new Settlement({ ...options, firstStageWeight });
     this.#intake = new Intake({
       tokensPerRound: reranker.maxBatchTokens * reranker.devices.length,
       get tokensPerMs() {
@@ -72,7 +60,10 @@ export class ModelWorker {
       queue,
       concurrency,
       handle: (delivery) => this.#handle(delivery),
-      onGivenUp: (job) => this.#settleGivenUp(job),
+      onGivenUp: async ({ jobId, data, reason }) => {
+        await this.#settlement.givenUp(jobId, data, reason);
+        log.error({ job: jobId, reason }, "job given up by the queue");
+      },
       onError: (err) => log.warn({ err }, "queue connection"),
     });
   }
@@ -84,7 +75,7 @@ export class ModelWorker {
   /** Takes no more jobs and finishes those in hand; `isForced` leaves them to be taken over. */
   async close(isForced = false): Promise<void> {
     await Promise.all([this.#consumer.close(isForced), this.#urgent.close(isForced)]);
-    await this.#producer.close();
+    await this.#settlement.close();
   }
 
   async #handle(delivery: Delivery): Promise<void> {
@@ -104,7 +95,7 @@ export class ModelWorker {
         "job failed",
       );
       if (!isFinal) throw error;
-      await this.#settleFailed(delivery, job, error.toFailure());
+      await this.#settlement.failed(delivery, job, error.toFailure());
       throw error;
     } finally {
       this.#jobsInHand--;
@@ -121,12 +112,7 @@ export class ModelWorker {
 
   async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
     const { model, redis, reranker, clock, log, metrics } = this.#options;
-    // An attempt that died between its record and the queue's leaves nothing to do but forget the job;
-    // so does a cascade that was cancelled while it stood in an earlier stage's queue.
-    const mayBeSettled = delivery.isRedelivery || job.cascade !== undefined;
-    if (mayBeSettled && (await this.#store.read(homeOf(job), delivery.jobId)) !== undefined) {
-      return "duplicate";
-    }
+    if (await this.#settlement.stands(delivery, job)) return "duplicate";
     metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
       model,
       lane: job.lane,
@@ -145,10 +131,7 @@ export class ModelWorker {
         const { characters } = job;
         this.#consumer.concurrency = this.#intake.after({ tokens, characters });
         if (cached > 0) metrics.pairsCached.add(cached, { model });
-        const isLastStage = (job.cascade?.next.length ?? 0) === 0;
-        const outcome = isLastStage
-          ? await this.#settle(delivery, job, wholeRecord(job, record))
-          : await this.#handOn(delivery, nextStage(job, record, texts!));
+        const outcome = await this.#settlement.completed(delivery, job, record, texts);
         this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
         metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
         log.debug(
@@ -164,77 +147,6 @@ export class ModelWorker {
         limit.clear();
       }
     });
-  }
-
-  #settle(
-    { jobId, queue, token }: Delivery,
-    job: JobEnvelope,
-    record: ResultRecord,
-  ): Promise<SettleOutcome> {
-    return this.#store.settle(
-      {
-        model: this.#options.model,
-        jobId,
-        queue,
-        token,
-        replyTo: job.replyTo,
-        past: job.cascade?.past,
-      },
-      record,
-    );
-  }
-
-  /**
-   * The job goes on under its own id. If this attempt dies between the two steps, the next one hands on
-   * the same job again, which the queue takes for the one it has; so this stage's texts stay until the
-   * whole job is settled.
-   */
-  async #handOn({ jobId }: Delivery, next: ReturnType<typeof nextStage>): Promise<SettleOutcome> {
-    await this.#producer.add(jobId, next.job, next.texts, { isContinuation: true });
-    return "written";
-  }
-
-  async #settleFailed(
-    { jobId, queue, token, data }: Delivery,
-    job: JobEnvelope | undefined,
-    failure: Failure,
-  ): Promise<void> {
-    const replyTo = job?.replyTo ?? replyToOf(data);
-    const record: ResultRecord = {
-      v: PROTOCOL_VERSION,
-      state: "failed",
-      failure,
-      digest: job?.digest,
-    };
-    const { model } = this.#options;
-    const home = job === undefined ? model : homeOf(job);
-    // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
-    const past = job?.cascade?.past ?? [];
-    if (home === model)
-      await this.#store.settle({ model, jobId, queue, token, replyTo, past }, record);
-    else {
-      const stages = { model: home, past: [...past, model] };
-      await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
-    }
-  }
-
-  async #settleGivenUp({
-    jobId,
-    data,
-    reason,
-  }: {
-    jobId: string;
-    data: unknown;
-    reason: string;
-  }): Promise<void> {
-    const failure: Failure = {
-      code: "worker_failed",
-      message: `the queue gave the job up: ${reason}`,
-    };
-    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
-    const home = homeOfUnread(data) ?? this.#options.model;
-    await this.#store.settleUnlocked({ model: home, jobId, replyTo: replyToOf(data) }, record);
-    this.#options.log.error({ job: jobId, reason }, "job given up by the queue");
   }
 
   #record(job: JobEnvelope | undefined, outcome: Outcome, durationMs: number): void {
@@ -270,21 +182,6 @@ export interface ModelWorkerOptions {
 const URGENT_JOBS = 32;
 
 type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
-
-/** Of a message that is no job, the one field that lets its sender hear of it. */
-function replyToOf(data: unknown): string | undefined {
-  if (typeof data !== "object" || data === null || !("replyTo" in data)) return undefined;
-  return typeof data.replyTo === "string" ? data.replyTo : undefined;
-}
-
-/** Where the result of a job that this worker never parsed is looked for. */
-function homeOfUnread(data: unknown): string | undefined {
-  try {
-    return homeOf(parseJob(data));
-  } catch {
-    return undefined;
-  }
-}
 
 function isCrash(error: unknown): boolean {
   return (

@@ -8,6 +8,7 @@ import {
 } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import { bestOf } from "./cascade.ts";
+import { keptBy } from "./merge-parts.ts";
 import { documentFailure } from "./verdict.ts";
 
 export interface ScoreJobContext {
@@ -108,9 +109,7 @@ function toRecord(
     ),
     failures: failuresOf(documents),
     ids: job.ids,
-    texts: job.options.returnDocuments
-      ? textsOfBest(scored, scored.fused ?? logits, job.options.topN)
-      : undefined,
+    texts: keepsTexts(job) ? textsOfBest(scored, scored.fused ?? logits, keptBy(job)) : undefined,
     topN: job.options.topN,
     rawScores: job.options.rawScores,
     pairs: scored.pairs,
@@ -124,6 +123,13 @@ function toRecord(
     metadata: job.metadata,
     digest: job.digest,
   };
+}
+
+/** The caller wants them, or another worker will merge this part and hand its best documents on. */
+function keepsTexts({ options, part, cascade }: JobEnvelope): boolean {
+  return (
+    options.returnDocuments === true || (part !== undefined && (cascade?.next.length ?? 0) > 0)
+  );
 }
 
 function failuresOf(documents: readonly ScoredDocument[]): Record<string, Failure> {

@@ -3,6 +3,7 @@ export { connect, fromRedisError } from "./connection.ts";
 export type { ConnectionRole, RedisSource } from "./connection.ts";
 export { JobConsumer } from "./consumer.ts";
 export type { ConsumerOptions, Delivery } from "./consumer.ts";
+export { PartStore } from "./part-store.ts";
 export { JobProducer } from "./producer.ts";
 export type { QueueState } from "./producer.ts";
 export { HEARTBEAT_MS, ModelRegistry } from "./registry.ts";

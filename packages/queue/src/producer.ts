@@ -8,15 +8,19 @@ import {
   InvalidRequestError,
   LANES,
   parseResult,
+  partId,
+  partsOf,
   type JobEnvelope,
   type Keys,
 } from "./contract/index.ts";
+import { PartStore } from "./part-store.ts";
 
 /** Puts jobs into the queues of their models. */
 export class JobProducer {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #claimThresholdBytes: number;
+  readonly #parts: PartStore;
   readonly #queues = new Map<string, Queue>();
 
   constructor(
@@ -26,6 +30,7 @@ export class JobProducer {
   ) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#parts = new PartStore(redis, keys);
     this.#claimThresholdBytes = options.claimThresholdBytes ?? CLAIM_THRESHOLD_BYTES;
   }
 
@@ -40,39 +45,72 @@ export class JobProducer {
   async add(
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
-    texts: { readonly query: string; readonly documents: readonly string[] },
+    texts: TextsOfJob,
     { isContinuation = false }: { readonly isContinuation?: boolean } = {},
   ): Promise<void> {
-    const keys = this.#keys.model(envelope.model);
-    const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
     try {
       const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
       if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
-      let payload: JobEnvelope["payload"];
-      if ("json" in encoded) {
-        payload = encoded;
-      } else {
-        // The texts first: a job must never stand in the queue without them. If the job is then not
-        // added, its texts expire.
-        payload = { claim: keys.payload(jobId) };
-        await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
-      }
-      await this.#queue(keys.queue(envelope.lane)).add(
-        "rerank",
-        { ...envelope, payload },
-        {
-          jobId,
-          // BullMQ serves 0 before everything, so lanes start at 1.
-          priority: LANES.indexOf(envelope.lane) + 1,
-          attempts: ATTEMPTS,
-          backoff: { type: "exponential", delay: 500, jitter: 0.5 },
-          removeOnComplete: { age: 600, count: 1000 },
-          removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
-        },
-      );
+      const ranges = partsOf(texts.documents);
+      if (ranges.length === 1) await this.#enqueue(jobId, envelope, texts);
+      else await this.#enqueueParts(jobId, envelope, texts, ranges);
     } catch (error) {
       throw fromRedisError(error);
     }
+  }
+
+  /** An enqueue that fails half way is repaired by repeating it: ids are the same, and so is the job. */
+  async #enqueueParts(
+    jobId: string,
+    envelope: Omit<JobEnvelope, "payload">,
+    { query, documents }: TextsOfJob,
+    ranges: readonly { readonly from: number; readonly to: number }[],
+  ): Promise<void> {
+    await this.#parts.begin(envelope.model, jobId, ranges.length, envelope.digest);
+    for (const [index, { from, to }] of ranges.entries()) {
+      const part = { job: jobId, index, of: ranges.length, from, documents: documents.length };
+      const texts = documents.slice(from, to);
+      const ofPart = {
+        ...envelope,
+        part,
+        documents: texts.length,
+        characters: texts.reduce((sum, text) => sum + text.length, 0),
+        ids: envelope.ids?.slice(from, to),
+        firstStageScores: envelope.firstStageScores?.slice(from, to),
+      };
+      await this.#enqueue(partId(part), ofPart, { query, documents: texts });
+    }
+  }
+
+  async #enqueue(
+    queueId: string,
+    envelope: Omit<JobEnvelope, "payload">,
+    texts: TextsOfJob,
+  ): Promise<void> {
+    const keys = this.#keys.model(envelope.model);
+    const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
+    let payload: JobEnvelope["payload"];
+    if ("json" in encoded) {
+      payload = encoded;
+    } else {
+      // The texts first: a job must never stand in the queue without them. If the job is then not
+      // added, its texts expire.
+      payload = { claim: keys.payload(queueId) };
+      await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
+    }
+    await this.#queue(keys.queue(envelope.lane)).add(
+      "rerank",
+      { ...envelope, payload },
+      {
+        jobId: queueId,
+        // BullMQ serves 0 before everything, so lanes start at 1.
+        priority: LANES.indexOf(envelope.lane) + 1,
+        attempts: ATTEMPTS,
+        backoff: { type: "exponential", delay: 500, jitter: 0.5 },
+        removeOnComplete: { age: 600, count: 1000 },
+        removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
+      },
+    );
   }
 
   /**
@@ -81,17 +119,34 @@ export class JobProducer {
    */
   async state(models: readonly string[], jobId: string): Promise<QueueState> {
     let ended: QueueState = "unknown";
-    for (const queue of this.#queuesOf(models)) {
-      const state = await queue.getJobState(jobId);
-      if (state === "completed" || state === "failed") ended = state;
-      else if (state !== "unknown") return state === "active" ? "active" : "waiting";
+    for (const model of models) {
+      const parts = await this.#parts.find(model, jobId);
+      const ids =
+        parts === undefined
+          ? [jobId]
+          : Array.from({ length: parts.of }, (_, index) => partId({ job: jobId, index }));
+      for (const id of ids) {
+        for (const queue of this.#queuesOf([model])) {
+          const state = await queue.getJobState(id);
+          if (state === "completed" || state === "failed") ended = state;
+          else if (state !== "unknown") return state === "active" ? "active" : "waiting";
+        }
+      }
     }
     return ended;
   }
 
   /** Takes a job that waits out of its queue. One that is being scored stays; its result is refused. */
   async remove(models: readonly string[], jobId: string): Promise<void> {
-    await Promise.all(this.#queuesOf(models).map((queue) => queue.remove(jobId)));
+    for (const model of models) {
+      const parts = await this.#parts.find(model, jobId);
+      const ids = Array.from({ length: parts?.of ?? 0 }, (_, index) =>
+        partId({ job: jobId, index }),
+      );
+      const queues = this.#queuesOf([model]);
+      await Promise.all(queues.flatMap((queue) => [jobId, ...ids].map((id) => queue.remove(id))));
+      await this.#parts.forget(model, jobId);
+    }
   }
 
   /** Jobs of a model by state. */
@@ -125,11 +180,14 @@ export class JobProducer {
     const record = json === null ? undefined : parseResult(json);
     // A cancelled request may be made again.
     if (record?.state === "cancelled") await this.#redis.del(key);
+    const parts = await this.#parts.find(model, jobId);
     const known =
       (job?.data as { digest?: string } | undefined) ??
-      (record?.state === "cancelled" ? undefined : record);
+      (record?.state === "cancelled" ? undefined : record) ??
+      parts;
     if (known === undefined) return false;
-    if (known.digest === digest) return true;
+    // Of a job in parts some may be missing, if its producer died on the way.
+    if (known.digest === digest) return known !== parts;
     throw new InvalidRequestError(
       [{ field: "idempotencyKey", message: "was used before, for another request; use a new key" }],
       "idempotency_conflict",
@@ -155,6 +213,11 @@ export class JobProducer {
     this.#queues.set(name, queue);
     return queue;
   }
+}
+
+interface TextsOfJob {
+  readonly query: string;
+  readonly documents: readonly string[];
 }
 
 export type QueueState = "waiting" | "active" | "completed" | "failed" | "unknown";

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { RankfleetError } from "./errors.ts";
 import { failureSchema, type Failure } from "./failure.ts";
+import type { JobPart } from "./part.ts";
 import type { Lane, Stage } from "./request.ts";
 import { PROTOCOL_VERSION } from "./version.ts";
 
@@ -19,6 +20,8 @@ export interface JobEnvelope {
   readonly firstStageScores?: readonly number[] | undefined;
   /** Present in every job of a cascade. */
   readonly cascade?: CascadeState | undefined;
+  /** Present in every part of a large job. */
+  readonly part?: JobPart | undefined;
   readonly lane: Lane;
   readonly tenant?: string | undefined;
   /** Milliseconds since 1970 by Redis's clock, the only clock that all sides share. */
@@ -93,6 +96,15 @@ const schema = z.object({
       failures: z.record(z.string(), failureSchema),
       past: z.array(z.string()),
       pairs: z.int().min(0),
+    })
+    .optional(),
+  part: z
+    .object({
+      job: z.string(),
+      index: z.int().min(0),
+      of: z.int().min(1),
+      from: z.int().min(0),
+      documents: z.int().min(1),
     })
     .optional(),
   lane: z.enum(["interactive", "standard", "bulk"]),

@@ -10,6 +10,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}-interactive:…` | likewise, for the lane that never stands behind the others | |
  * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most payloadTtlMs |
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
+ * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
  * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
  * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a pair's digest → its logit | cache TTL |
  * | `<prefix>:models` | hash of model id → facts, written by workers | |
@@ -30,6 +31,8 @@ export interface ModelKeys {
   readonly workers: string;
   result(jobId: string): string;
   payload(jobId: string): string;
+  /** The parts of a large job. */
+  parts(jobId: string): string;
   /** BullMQ's lock in one of the queues: holds the token of the attempt that may settle the job. */
   lock(queue: string, jobId: string): string;
   /** The two halves of the score cache of one revision. */
@@ -52,6 +55,7 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
         queue: (lane) => (lane === "interactive" ? interactive : tag),
         workers: `${base}:workers`,
         result: (jobId) => `${base}:result:${jobId}`,
+        parts: (jobId) => `${base}:parts:${jobId}`,
         payload: (jobId) => `${base}:payload:${jobId}`,
         lock: (queue, jobId) => `${prefix}:${queue}:${jobId}:lock`,
         scores: (revision) => ({

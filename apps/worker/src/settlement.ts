@@ -1,0 +1,205 @@
+import type { Texts } from "@rankfleet/core";
+import {
+  JobProducer,
+  PartStore,
+  ResultStore,
+  type Delivery,
+  type SettleOutcome,
+} from "@rankfleet/queue";
+import {
+  homeOf,
+  parseJob,
+  PROTOCOL_VERSION,
+  type CompletedRecord,
+  type Failure,
+  type JobEnvelope,
+  type Keys,
+  type ResultRecord,
+} from "@rankfleet/queue/contract";
+import type { Redis } from "ioredis";
+import { nextStage, wholeRecord } from "./cascade.ts";
+import { mergeParts } from "./merge-parts.ts";
+
+/**
+ * How jobs end: a record is written once, or the job goes on to its next stage. Of a large job's parts,
+ * whoever ends the last one merges them all; if that attempt dies, its part is delivered again, found
+ * recorded, and merged then.
+ */
+export class Settlement {
+  readonly #model: string;
+  readonly #store: ResultStore;
+  readonly #parts: PartStore;
+  readonly #producer: JobProducer;
+  readonly #firstStageWeight: number | undefined;
+
+  constructor(options: {
+    redis: Redis;
+    keys: Keys;
+    model: string;
+    firstStageWeight: number | undefined;
+  }) {
+    const { redis, keys } = options;
+    this.#model = options.model;
+    this.#firstStageWeight = options.firstStageWeight;
+    this.#store = new ResultStore(redis, keys);
+    this.#parts = new PartStore(redis, keys);
+    this.#producer = new JobProducer(redis, keys);
+  }
+
+  async close(): Promise<void> {
+    await this.#producer.close();
+  }
+
+  /**
+   * Whether this delivery has nothing left to compute. An attempt that died between its record and the
+   * queue's leaves nothing to do but forget the job; so does a job that was cancelled while it stood in
+   * an earlier stage's queue, or in parts.
+   */
+  async stands(delivery: Delivery, job: JobEnvelope): Promise<boolean> {
+    const { part } = job;
+    if (!delivery.isRedelivery && job.cascade === undefined && part === undefined) return false;
+    const id = part?.job ?? delivery.jobId;
+    if ((await this.#store.read(homeOf(job), id)) !== undefined) return true;
+    if (part === undefined || !(await this.#parts.has(this.#model, part))) return false;
+    await this.#merge(job);
+    return true;
+  }
+
+  /** @param texts Of the job, if another stage follows. */
+  async completed(
+    delivery: Delivery,
+    job: JobEnvelope,
+    record: CompletedRecord,
+    texts: Texts | undefined,
+  ): Promise<SettleOutcome> {
+    const { part } = job;
+    if (part === undefined) return this.#finish(delivery, job, record, texts);
+    const { from } = part;
+    const { firstStageScores } = job;
+    const missing = await this.#parts.settle(
+      this.#model,
+      part,
+      { state: "completed", from, record, firstStageScores, query: texts?.query },
+      delivery,
+    );
+    if (missing === 0) await this.#merge(job);
+    if (missing === "lost_lock") return missing;
+    return missing === "gone" ? "already_settled" : "written";
+  }
+
+  async failed(delivery: Delivery, job: JobEnvelope | undefined, failure: Failure): Promise<void> {
+    if (job?.part !== undefined) return this.#partFailed(job, failure, delivery);
+    const record: ResultRecord = {
+      v: PROTOCOL_VERSION,
+      state: "failed",
+      failure,
+      digest: job?.digest,
+    };
+    const replyTo = job?.replyTo ?? replyToOf(delivery.data);
+    const model = this.#model;
+    const home = job === undefined ? model : homeOf(job);
+    // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
+    const past = job?.cascade?.past ?? [];
+    const { jobId } = delivery;
+    if (home === model) await this.#store.settle({ ...delivery, model, replyTo, past }, record);
+    else {
+      const stages = { model: home, past: [...past, model] };
+      await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
+    }
+  }
+
+  /** The queue itself gave the job up, e.g. after too many of its workers had died. */
+  async givenUp(jobId: string, data: unknown, reason: string): Promise<void> {
+    const failure: Failure = {
+      code: "worker_failed",
+      message: `the queue gave the job up: ${reason}`,
+    };
+    const job = readable(data);
+    if (job?.part !== undefined) return this.#partFailed(job, failure);
+    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
+    const model = job === undefined ? this.#model : homeOf(job);
+    await this.#store.settleUnlocked({ model, jobId, replyTo: replyToOf(data) }, record);
+  }
+
+  async #partFailed(job: JobEnvelope, failure: Failure, lease?: Delivery): Promise<void> {
+    const { part, documents, ids } = job;
+    const record = { state: "failed", from: part!.from, documents, ids, failure } as const;
+    const missing = await this.#parts.settle(this.#model, part!, record, lease);
+    if (missing === 0) await this.#merge(job);
+  }
+
+  /** The records of all parts in one; nothing happens if another attempt was faster. */
+  async #merge(job: JobEnvelope): Promise<void> {
+    const { part, replyTo, cascade } = job;
+    const parts = await this.#parts.readAll(this.#model, part!.job);
+    if (parts === undefined) return;
+    const merged = mergeParts(job, parts, this.#firstStageWeight);
+    if ("failure" in merged) {
+      const { failure } = merged;
+      const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest: job.digest } as const;
+      const settled = { model: homeOf(job), jobId: part!.job, replyTo, past: cascade?.past };
+      await this.#store.settleUnlocked(settled, record);
+    } else {
+      const documents: string[] = [];
+      for (const [index, text] of Object.entries(merged.record.texts ?? {})) {
+        documents[Number(index)] = text;
+      }
+      const [query] = parts.flatMap((each) => (each.state === "completed" ? [each.query] : []));
+      const { record, firstStageScores } = merged;
+      const { documents: count } = part!;
+      const whole = {
+        ...job,
+        part: undefined,
+        documents: count,
+        ids: record.ids,
+        firstStageScores,
+      };
+      await this.#finish({ jobId: part!.job }, whole, merged.record, {
+        query: query ?? "",
+        documents,
+      });
+    }
+    await this.#parts.forget(this.#model, part!.job);
+  }
+
+  /** The job's record, or its next stage. Without a lease the first record stays. */
+  async #finish(
+    { jobId, queue, token }: Pick<Delivery, "jobId"> & Partial<Delivery>,
+    job: JobEnvelope,
+    record: CompletedRecord,
+    texts: Texts | undefined,
+  ): Promise<SettleOutcome> {
+    if ((job.cascade?.next.length ?? 0) > 0) {
+      // The job goes on under its own id. If this attempt dies between the two steps, the next one hands
+      // on the same job again, which the queue takes for the one it has; so this stage's texts stay until
+      // the whole job is settled.
+      const next = nextStage(job, record, texts!);
+      await this.#producer.add(jobId, next.job, next.texts, { isContinuation: true });
+      return "written";
+    }
+    const settled = {
+      model: this.#model,
+      jobId,
+      replyTo: job.replyTo,
+      past: job.cascade?.past,
+    };
+    const whole = wholeRecord(job, record);
+    return queue === undefined || token === undefined
+      ? this.#store.settleUnlocked(settled, whole)
+      : this.#store.settle({ ...settled, queue, token }, whole);
+  }
+}
+
+/** Of a message that is no job, the one field that lets its sender hear of it. */
+function replyToOf(data: unknown): string | undefined {
+  if (typeof data !== "object" || data === null || !("replyTo" in data)) return undefined;
+  return typeof data.replyTo === "string" ? data.replyTo : undefined;
+}
+
+function readable(data: unknown): JobEnvelope | undefined {
+  try {
+    return parseJob(data);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,166 @@
+import { keysFor } from "@rankfleet/queue/contract";
+import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { metric, TestFleet } from "./support/fleet.ts";
+import { simulatedFolder } from "./support/simulated.ts";
+import { passages } from "./support/texts.ts";
+
+/** Jobs of so many documents that they are cut into parts for several workers. */
+const slow = { RANKFLEET_MODEL: `box,simulated=${simulatedFolder({ pairs_per_second: 500 })}` };
+
+let fleet: TestFleet;
+let client: RerankClient;
+beforeAll(async () => {
+  fleet = await TestFleet.start();
+});
+beforeEach(async () => {
+  await fleet.killWorkers();
+  await fleet.redis.flushall();
+  client = fleet.client();
+});
+afterAll(() => fleet.stop());
+
+function large(documents = 1000, query = "how do I keep this in order"): RerankRequest {
+  return {
+    query,
+    documents: Array.from({ length: documents }, (_, i) => ({
+      id: `d${i}`,
+      text: `${passages[i % passages.length]!.slice(0, 300).padEnd(300, ".")} ${i}`,
+      firstStageScore: (i * 37) % 100,
+    })),
+  };
+}
+
+const leftovers = async (): Promise<string[]> =>
+  (await fleet.redis.keys("*")).filter((key) => /:(?:payload|parts):/u.test(key));
+
+const scores = ({ results }: RerankResult): unknown[] =>
+  results
+    .toSorted((a, b) => a.index - b.index)
+    .map((each) =>
+      each.error === undefined ? [each.id, each.logit, each.tokens] : each.error.code,
+    );
+
+test("several workers score one large job, and the result is that of one piece", async () => {
+  const pieces = Array.from({ length: 10 }, (_, piece) => {
+    const { query, documents } = large();
+    return { query, documents: documents.slice(piece * 100, piece * 100 + 100) };
+  });
+  const workers = await Promise.all([fleet.worker(slow), fleet.worker(slow)]);
+  const whole = await client.rerank({
+    ...large(),
+    model: "simulated",
+    returnDocuments: true,
+    topN: 7,
+  });
+  const shares = await Promise.all(
+    workers.map((worker) => metric(worker, 'rankfleet_pairs_total{model="simulated"}')),
+  );
+  expect(shares.reduce((a, b) => a + b)).toBe(1000);
+  expect(Math.min(...shares)).toBeGreaterThan(250);
+
+  const results = await Promise.all(
+    pieces.map((piece) => client.rerank({ ...piece, model: "simulated" })),
+  );
+  const best = results
+    .flatMap((result) => result.results)
+    .flatMap((each) => (each.error === undefined ? [each] : []))
+    .toSorted((a, b) => b.logit - a.logit)
+    .slice(0, 7);
+  expect(whole.results.map(({ id }) => id)).toEqual(best.map(({ id }) => id));
+  for (const each of whole.results) {
+    if (each.error !== undefined) throw new Error(each.error.message);
+    expect(each.document).toMatch(new RegExp(` ${each.index}$`, "u"));
+  }
+  expect(whole.usage.pairs).toBe(1000);
+  expect(await leftovers()).toEqual([]);
+});
+
+test("first-stage scores are fused over all candidates, not over each part's", async () => {
+  await fleet.worker();
+  const { query, documents } = large(300);
+  const whole = await client.rerank({ query, documents });
+  expect(whole.isFused).toBe(true);
+  const plain = documents.map((each) => {
+    const { id, text } = each as { id: string; text: string };
+    return { id, text };
+  });
+  const [firstHalf, secondHalf] = await Promise.all(
+    [plain.slice(0, 150), plain.slice(150)].map((half) =>
+      client.rerank({ query, documents: half }),
+    ),
+  );
+  const logits = [...firstHalf!.results, ...secondHalf!.results].flatMap((each) =>
+    each.error === undefined ? [[each.id, each.logit] as const] : [],
+  );
+  const merged = new Map(
+    whole.results.flatMap((each) => (each.error === undefined ? [[each.id, each.logit]] : [])),
+  );
+  for (const [id, logit] of logits) expect(merged.get(id)).toBeCloseTo(logit, 4);
+  expect(scores(whole)).toHaveLength(300);
+});
+
+test("a part whose worker is killed is scored again; the others are not, and nothing is lost", async () => {
+  const [victim] = await Promise.all([fleet.worker(slow), fleet.worker(slow)]);
+  const job = await client.enqueue({ ...large(), model: "simulated" });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  victim.child.kill("SIGKILL");
+  const result = await job.result();
+  expect(result.results).toHaveLength(1000);
+  expect(result.results.every((each) => each.error === undefined)).toBe(true);
+  expect(await leftovers()).toEqual([]);
+}, 30_000);
+
+test("a part that cannot be scored costs its own documents", async () => {
+  const worker = await fleet.worker(slow);
+  worker.child.kill("SIGSTOP");
+  const handle = await client.enqueue({ ...large(1000), model: "simulated" });
+  const [id] = handle.id.split("@");
+  // The texts of the third part are gone, as if somebody had flushed them.
+  expect(await fleet.redis.del(keysFor().model("simulated").payload(`${id}~2`))).toBe(1);
+  worker.child.kill("SIGCONT");
+  const { results } = await handle.result();
+  const failed = results.filter((each) => each.error !== undefined);
+  expect(failed).toHaveLength(125);
+  expect(failed[0]).toMatchObject({
+    index: 250,
+    id: "d250",
+    error: { code: "payload_missing", field: "documents[250]" },
+  });
+}, 30_000);
+
+test("cancelling a large job takes its parts out of the queue and frees their texts", async () => {
+  const worker = await fleet.worker(slow);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue({ ...large(), model: "simulated" });
+  expect((await leftovers()).length).toBeGreaterThan(8);
+  expect(await job.status()).toBe("waiting");
+  expect(await job.cancel()).toBe(true);
+  expect(await leftovers()).toEqual([]);
+  worker.child.kill("SIGCONT");
+  await expect(job.result()).rejects.toMatchObject({ code: "cancelled" });
+});
+
+test("a large first stage of a cascade is scored in parts, and hands its best on", async () => {
+  await fleet.worker(slow);
+  const stages = [{ model: "box", keep: 10 }, { model: "simulated" }];
+  const { query, documents } = large(600);
+  const first = await client.rerank({ query, documents, topN: 10 });
+  const result = await client.rerank({ query, documents, stages, returnDocuments: true });
+  expect(new Set(result.results.map(({ id }) => id))).toEqual(
+    new Set(first.results.map(({ id }) => id)),
+  );
+  expect(result.usage.pairs).toBe(610);
+  expect(await leftovers()).toEqual([]);
+});
+
+test("an idempotent repeat of a large job is the same job", async () => {
+  await fleet.worker(slow);
+  const request = { ...large(600), model: "simulated", idempotencyKey: "once" };
+  const jobs = await Promise.all([client.enqueue(request), client.enqueue(request)]);
+  const results = await Promise.all(jobs.map((job) => job.result()));
+  expect(results[0]!.id).toBe(results[1]!.id);
+  expect((await client.enqueue(request)).id).toBe(results[0]!.id);
+  const other = { ...request, query: "something else" };
+  await expect(client.enqueue(other)).rejects.toMatchObject({ code: "idempotency_conflict" });
+});
