@@ -1,15 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { join } from "node:path";
-import { Reranker, type BatchReport } from "@rankfleet/core";
+import type { Reranker } from "@rankfleet/core";
 import {
   connect,
   HEARTBEAT_MS,
   ModelRegistry,
   RedisClock,
-  RedisScoreCache,
+  type ModelOffer,
 } from "@rankfleet/queue";
-import { keysFor, type Keys } from "@rankfleet/queue/contract";
+import { keysFor } from "@rankfleet/queue/contract";
 import {
   createLog,
   createMetrics,
@@ -23,11 +22,9 @@ import {
   type Log,
   type Metrics,
 } from "@rankfleet/service";
-import type { Redis } from "ioredis";
-import { boxFolder } from "./box.ts";
+import { agree, loadModels } from "./load-models.ts";
 import { ModelWorker } from "./model-worker.ts";
-import { workerSettings, type ModelSpec, type WorkerSettings } from "./settings.ts";
-import { traceBatch } from "./spans.ts";
+import { workerSettings, type WorkerSettings } from "./settings.ts";
 
 /**
  * A worker process, from its settings to its end: loads the models, serves their queues, and drains
@@ -59,12 +56,24 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   const clock = await RedisClock.start(redis);
   const keys = keysFor(settings.prefix);
   const registry = new ModelRegistry(redis, keys);
-  const rerankers = await loadAll(settings, { redis, keys, metrics, log });
+  const rerankers = new Map<string, Reranker>();
+  let offers: Map<string, ModelOffer>;
+  try {
+    await loadModels(settings, { redis, keys, metrics, log }, rerankers);
+    offers = await agree(rerankers, registry, clock, settings.replaceReference);
+  } catch (error) {
+    // Whoever waits for this process to end must not wait for its threads and connections.
+    await Promise.all([...rerankers.values()].map((reranker) => reranker.close()));
+    clock.stop();
+    eventLoop.close();
+    redis.disconnect();
+    await telemetry.shutdown();
+    throw error;
+  }
   const served = [...rerankers].map(([model, reranker]) =>
     serve(
       { model, reranker, redis, keys, clock, log, metrics, onCrash: (err) => die(log, err) },
-      registry,
-      workerId,
+      { registry, offer: offers.get(model)!, workerId },
     ),
   );
   observeModels(metrics, served);
@@ -107,82 +116,6 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
 }
 
-interface LoadContext {
-  readonly redis: Redis;
-  readonly keys: Keys;
-  readonly metrics: Metrics;
-  readonly log: Log;
-}
-
-async function loadAll(
-  settings: WorkerSettings,
-  context: LoadContext,
-): Promise<Map<string, Reranker>> {
-  const rerankers = new Map<string, Reranker>();
-  for (const spec of settings.model) {
-    rerankers.set(spec.id, await load(spec, settings, context));
-  }
-  return rerankers;
-}
-
-async function load(
-  spec: ModelSpec,
-  settings: WorkerSettings,
-  { redis, keys, metrics, log }: LoadContext,
-): Promise<Reranker> {
-  const start = performance.now();
-  const model = spec.id;
-  const folder = spec.folder ?? boxFolder();
-  const { scoreCachePairs: maxPairs, scoreCacheTtlMs: ttlMs } = settings;
-  const reranker = await Reranker.load(folder, {
-    device: settings.device,
-    dtype: settings.dtype,
-    threads: settings.threads,
-    maxBatchTokens: settings.maxBatchTokens,
-    calibrationFolder: join(settings.cacheFolder, "calibration"),
-    cache:
-      maxPairs === 0
-        ? undefined
-        : ({ revision }) => new RedisScoreCache(redis, keys, { model, revision, maxPairs, ttlMs }),
-    onBatch: (report) => {
-      countBatch(metrics, model, report);
-      traceBatch(model, report);
-    },
-  });
-  const { facts, devices, calibration } = reranker;
-  log.info(
-    {
-      model,
-      folder,
-      ...facts,
-      device: devices[0]?.name,
-      runtime: devices[0]?.runtime,
-      threads: settings.threads,
-      sessions: devices.length,
-      maxBatchTokens: reranker.maxBatchTokens,
-      calibratedAt: calibration?.measuredAt,
-      loadMs: Math.round(performance.now() - start),
-    },
-    "model loaded",
-  );
-  if (!facts.batchInvariant) {
-    log.warn(
-      { model, deviation: reranker.deviation, cached: maxPairs > 0 },
-      "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
-    );
-  }
-  return reranker;
-}
-
-function countBatch(metrics: Metrics, model: string, report: BatchReport): void {
-  metrics.batches.add(1, { model });
-  metrics.pairs.add(report.rows, { model });
-  metrics.tokens.add(report.realTokens, { model, kind: "real" });
-  metrics.tokens.add(report.paddedTokens, { model, kind: "padded" });
-  metrics.batchPairs.record(report.rows, { model });
-  metrics.batchDuration.record(report.durationMs / 1000, { model, device: report.device });
-}
-
 interface ServedModel {
   readonly model: string;
   readonly reranker: Reranker;
@@ -194,13 +127,10 @@ interface ServedModel {
 /** Starts taking a model's jobs, and tells the fleet that it is served here. */
 function serve(
   options: ConstructorParameters<typeof ModelWorker>[0],
-  registry: ModelRegistry,
-  workerId: string,
+  { registry, offer, workerId }: { registry: ModelRegistry; offer: ModelOffer; workerId: string },
 ): ServedModel {
   const { model, reranker, clock, log } = options;
-  const { revision, dtype, maxTokens } = reranker.facts;
-  const announce = (): Promise<void> =>
-    registry.announce({ model, revision, dtype, maxTokens }, workerId, clock.now());
+  const announce = (): Promise<void> => registry.announce(offer, workerId, clock.now());
   const firstAnnouncement = announce();
   const heartbeat = setInterval(() => {
     announce().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));

@@ -6,6 +6,7 @@ export type { ConsumerOptions, Delivery } from "./consumer.ts";
 export { PartStore } from "./part-store.ts";
 export { JobProducer } from "./producer.ts";
 export type { QueueState } from "./producer.ts";
+export { requireSameScores } from "./reference.ts";
 export { HEARTBEAT_MS, ModelRegistry } from "./registry.ts";
 export type { ModelOffer } from "./registry.ts";
 export { RESULT_TTL_MS, ResultStore } from "./result-store.ts";

@@ -11,6 +11,12 @@ export class ModelRegistry {
     this.#keys = keys;
   }
 
+  /** What is recorded of one model. */
+  async offer(model: string): Promise<ModelOffer | undefined> {
+    const json = await this.#redis.hget(this.#keys.models, model);
+    return json === null ? undefined : (JSON.parse(json) as ModelOffer);
+  }
+
   /** A worker's sign of life; to be repeated every {@link HEARTBEAT_MS}. */
   async announce(offer: ModelOffer, workerId: string, now: number): Promise<void> {
     const workers = this.#keys.model(offer.model).workers;
@@ -42,6 +48,8 @@ export interface ModelOffer {
   readonly revision: string;
   readonly dtype: string;
   readonly maxTokens: number;
+  /** Logits of the calibration pairs: what the model's workers have agreed on. */
+  readonly reference?: readonly number[];
 }
 
 export const HEARTBEAT_MS = 5_000;

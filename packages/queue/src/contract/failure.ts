@@ -19,6 +19,8 @@ export const FAILURES: Readonly<
   idempotency_conflict: { isRetryable: false, httpStatus: 409 },
   /** No worker has ever offered this model. */
   model_not_served: { isRetryable: false, httpStatus: 404 },
+  /** A worker scores otherwise than those that serve the model already. */
+  model_mismatch: { isRetryable: false, httpStatus: 500 },
   /** The message is of a protocol version that this process does not know. */
   unsupported_version: { isRetryable: false, httpStatus: 400 },
   /** The claim check's texts are gone from Redis: they outlived their time to live. */
@@ -48,6 +50,7 @@ export type FailureCode =
   | "document_too_long"
   | "idempotency_conflict"
   | "model_not_served"
+  | "model_mismatch"
   | "unsupported_version"
   | "payload_missing"
   | "payload_corrupt"

@@ -1,0 +1,120 @@
+import { join } from "node:path";
+import { Reranker, type BatchReport } from "@rankfleet/core";
+import {
+  RedisScoreCache,
+  requireSameScores,
+  type ModelOffer,
+  type ModelRegistry,
+  type RedisClock,
+} from "@rankfleet/queue";
+import type { Keys } from "@rankfleet/queue/contract";
+import type { Log, Metrics } from "@rankfleet/service";
+import type { Redis } from "ioredis";
+import { boxFolder } from "./box.ts";
+import type { ModelSpec, WorkerSettings } from "./settings.ts";
+import { traceBatch } from "./spans.ts";
+
+interface LoadContext {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}
+
+/**
+ * Loads the settings' models one after the other into `loaded`, by name.
+ *
+ * @throws CoreError; what was loaded before is in `loaded`, for the caller to close.
+ */
+export async function loadModels(
+  settings: WorkerSettings,
+  context: LoadContext,
+  loaded: Map<string, Reranker>,
+): Promise<void> {
+  for (const spec of settings.model) loaded.set(spec.id, await load(spec, settings, context));
+}
+
+async function load(
+  spec: ModelSpec,
+  settings: WorkerSettings,
+  { redis, keys, metrics, log }: LoadContext,
+): Promise<Reranker> {
+  const start = performance.now();
+  const model = spec.id;
+  const folder = spec.folder ?? boxFolder();
+  const { scoreCachePairs: maxPairs, scoreCacheTtlMs: ttlMs } = settings;
+  const reranker = await Reranker.load(folder, {
+    device: settings.device,
+    dtype: settings.dtype,
+    threads: settings.threads,
+    maxBatchTokens: settings.maxBatchTokens,
+    calibrationFolder: join(settings.cacheFolder, "calibration"),
+    cache:
+      maxPairs === 0
+        ? undefined
+        : ({ revision }) => new RedisScoreCache(redis, keys, { model, revision, maxPairs, ttlMs }),
+    onBatch: (report) => {
+      countBatch(metrics, model, report);
+      traceBatch(model, report);
+    },
+  });
+  const { facts, devices, calibration } = reranker;
+  log.info(
+    {
+      model,
+      folder,
+      ...facts,
+      device: devices[0]?.name,
+      runtime: devices[0]?.runtime,
+      threads: settings.threads,
+      sessions: devices.length,
+      maxBatchTokens: reranker.maxBatchTokens,
+      calibratedAt: calibration?.measuredAt,
+      loadMs: Math.round(performance.now() - start),
+    },
+    "model loaded",
+  );
+  if (!facts.batchInvariant) {
+    log.warn(
+      { model, deviation: reranker.deviation, cached: maxPairs > 0 },
+      "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
+    );
+  }
+  return reranker;
+}
+
+/**
+ * What to offer under each name. Whoever serves a model already has recorded how it scores, and this
+ * worker joins only if it scores likewise.
+ *
+ * @throws RankfleetError `model_mismatch`.
+ */
+export async function agree(
+  rerankers: ReadonlyMap<string, Reranker>,
+  registry: ModelRegistry,
+  clock: RedisClock,
+  isReplacing: boolean,
+): Promise<Map<string, ModelOffer>> {
+  const offers = new Map<string, ModelOffer>();
+  for (const [model, { facts, reference }] of rerankers) {
+    const { revision, dtype, maxTokens } = facts;
+    const offer = { model, revision, dtype, maxTokens, reference };
+    const recorded = await registry.offer(model);
+    const isServed = (await registry.liveWorkers(model, clock.now())) > 0;
+    if (recorded === undefined || !isServed || isReplacing) offers.set(model, offer);
+    else {
+      requireSameScores(offer, recorded);
+      offers.set(model, { ...offer, reference: recorded.reference ?? reference });
+    }
+  }
+  return offers;
+}
+
+function countBatch(metrics: Metrics, model: string, report: BatchReport): void {
+  metrics.batches.add(1, { model });
+  metrics.pairs.add(report.rows, { model });
+  metrics.tokens.add(report.realTokens, { model, kind: "real" });
+  metrics.tokens.add(report.paddedTokens, { model, kind: "padded" });
+  metrics.batchPairs.record(report.rows, { model });
+  metrics.batchDuration.record(report.durationMs / 1000, { model, device: report.device });
+}

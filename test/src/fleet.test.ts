@@ -1,0 +1,111 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { RerankClient } from "@rankfleet/sdk";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { cli, metric, TestFleet } from "./support/fleet.ts";
+import { simulatedFolder } from "./support/simulated.ts";
+import { requests } from "./support/texts.ts";
+
+/** What workers of one model share: scores that they agree on, scores that they keep, and whose turn it is. */
+const tiny = fileURLToPath(new URL("../fixtures/tiny-xlm-r", import.meta.url));
+
+let fleet: TestFleet;
+let client: RerankClient;
+beforeAll(async () => {
+  fleet = await TestFleet.start();
+});
+beforeEach(async () => {
+  await fleet.killWorkers();
+  await fleet.redis.flushall();
+  client = fleet.client();
+});
+afterAll(() => fleet.stop());
+
+test("a worker that scores otherwise than the others of its model may not join them", async () => {
+  await fleet.worker();
+  const stranger = spawn(
+    process.execPath,
+    [cli, "worker", "--model", `box=${tiny}`, "--threads", "1"],
+    {
+      env: { ...process.env, REDIS_URL: fleet.url, LOG_LEVEL: "error" },
+      stdio: ["ignore", "ignore", "pipe"],
+    },
+  );
+  let said = "";
+  stranger.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  const [code] = (await once(stranger, "exit")) as [number];
+  expect(code).toBe(1);
+  expect(said).toMatch(/scores the calibration pairs up to .* --replace-reference/u);
+  await fleet.worker({ RANKFLEET_MODEL: `box=${tiny}`, RANKFLEET_REPLACE_REFERENCE: "true" });
+});
+
+test("a pair that any worker has scored is not computed again", async () => {
+  const [first] = requests(1, 20);
+  const one = await fleet.worker();
+  const before = await client.rerank(first!);
+  expect(before.usage.cachedPairs).toBe(0);
+  await fleet.killWorkers();
+
+  const other = await fleet.worker();
+  const again = await client.rerank(first!);
+  expect(again.usage.cachedPairs).toBe(20);
+  expect(again.results).toEqual(before.results);
+  expect(await metric(other, 'rankfleet_pairs_total{model="box"}')).toBe(0);
+  expect(await metric(other, 'rankfleet_pairs_cached_total{model="box"}')).toBe(20);
+  // Another query is another pair; the same text beside new ones is not.
+  const mixed = { ...first!, documents: [...first!.documents.slice(0, 5), "a new document"] };
+  expect((await client.rerank(mixed)).usage).toMatchObject({ pairs: 6, cachedPairs: 5 });
+  expect(one.url).not.toBe(other.url);
+});
+
+test("the score cache is bounded, and off where it is set to 0", async () => {
+  await fleet.worker({ RANKFLEET_SCORE_CACHE_PAIRS: "100" });
+  for (const request of requests(30, 20)) await client.rerank(request);
+  const keys = await fleet.redis.keys("*:scores:*");
+  const sizes = await Promise.all(keys.map((key) => fleet.redis.hlen(key)));
+  // Two halves of 50, each at most one job over; the younger may just have become the older.
+  expect(Math.max(...sizes)).toBeLessThan(50 + 20);
+  expect(sizes.reduce((a, b) => a + b)).toBeGreaterThanOrEqual(50);
+  for (const key of keys) expect(await fleet.redis.pttl(key)).toBeGreaterThan(0);
+  await fleet.killWorkers();
+  await fleet.redis.flushall();
+
+  await fleet.worker({ RANKFLEET_SCORE_CACHE_PAIRS: "0" });
+  const [request] = requests(1, 20);
+  await client.rerank(request!);
+  expect((await client.rerank(request!)).usage.cachedPairs).toBe(0);
+  expect(await fleet.redis.keys("*:scores:*")).toEqual([]);
+});
+
+test("an interactive request does not stand behind what a worker has in hand of bulk", async () => {
+  const folder = simulatedFolder({ pairs_per_second: 500 });
+  await fleet.worker({ RANKFLEET_MODEL: `slow=${folder}` });
+  // Ten seconds of work.
+  const bulk = requests(100, 50).map((request) => ({
+    ...request,
+    model: "slow",
+    priority: "bulk" as const,
+  }));
+  const jobs = await Promise.all(bulk.map((request) => client.enqueue(request)));
+  const ended = { bulk: 0 };
+  for (const job of jobs)
+    void job.result().then(
+      () => ended.bulk++,
+      () => {},
+    );
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  for (let i = 0; i < 5; i++) {
+    const before = ended.bulk;
+    const { timings } = await client.rerank({
+      query: `urgent ${i}`,
+      documents: ["one", "two", "three"],
+      model: "slow",
+      priority: "interactive",
+    });
+    // Two batches of bulk at the most: the one that computes, and what ends beside it.
+    expect(ended.bulk - before).toBeLessThan(20);
+    expect(timings.queuedMs).toBeLessThan(1000);
+  }
+  expect(ended.bulk).toBeLessThan(100);
+}, 30_000);
