@@ -6,7 +6,7 @@ import type { Device } from "./engine/device.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
 import type { ScoreCache } from "./engine/score-cache.ts";
-import type { PairOutcome, SubmitOptions } from "./engine/submission.ts";
+import type { PairScores, SubmitOptions } from "./engine/submission.ts";
 import type { TokenizeReply } from "./engine/tokenize-thread.ts";
 import { CoreError, type CoreFailure } from "./errors.ts";
 import { openModel } from "./model/families.ts";
@@ -124,9 +124,9 @@ export class Reranker {
       const tokenized = performance.now();
       const { digests } = encoded.pairs;
       const known = await this.#cache?.get(digests ?? []);
-      const outcomes = await this.#batcher.score(encoded.pairs, options, known);
-      if (digests !== undefined) this.#cache?.put(digests, outcomes, known);
-      const documents = encoded.documents.map((document) => toScored(document, outcomes));
+      const scores = await this.#batcher.score(encoded.pairs, options, known);
+      if (digests !== undefined) this.#cache?.put(digests, scores.logits, known);
+      const documents = encoded.documents.map((document) => toScored(document, scores));
       const weight = this.facts.firstStageWeight;
       return {
         documents,
@@ -134,7 +134,7 @@ export class Reranker {
           ? {}
           : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
         ...(texts === undefined ? {} : { texts }),
-        pairs: outcomes.length,
+        pairs: scores.logits.length,
         cached: known?.filter((logit) => logit !== undefined).length ?? 0,
         timings: {
           tokenizeMs: durationMs,
@@ -202,22 +202,21 @@ function movable({ texts }: ScoreRequest): ArrayBuffer[] {
 }
 
 /** A document's logit is its best part's; it fails only if every part did. */
-function toScored(document: EncodedDocument, outcomes: readonly PairOutcome[]): ScoredDocument {
+function toScored(document: EncodedDocument, { logits, failures }: PairScores): ScoredDocument {
   if (document.failure !== undefined) return { state: "failed", failure: document.failure };
-  const parts = outcomes.slice(document.firstPair, document.firstPair + document.pairs);
-  const logits = parts.flatMap((part) => ("logit" in part ? [part.logit] : []));
-  if (logits.length > 0) {
-    const { tokens, isTruncated } = document;
-    return {
-      state: "scored",
-      logit: Math.max(...logits),
-      tokens,
-      isTruncated: isTruncated || logits.length < parts.length,
-    };
+  const { firstPair, pairs, tokens } = document;
+  let [logit, scored] = [-Infinity, 0];
+  for (let pair = firstPair; pair < firstPair + pairs; pair++) {
+    if (Number.isNaN(logits[pair])) continue;
+    logit = Math.max(logit, logits[pair]!);
+    scored++;
   }
-  const failed = parts.find((part) => "failure" in part);
-  if (failed === undefined) throw new Error("bug: a document without pairs and without a failure");
-  return { state: "failed", failure: failed.failure };
+  if (scored > 0) {
+    return { state: "scored", logit, tokens, isTruncated: document.isTruncated || scored < pairs };
+  }
+  const failure = failures.get(firstPair);
+  if (failure === undefined) throw new Error("bug: a document without pairs and without a failure");
+  return { state: "failed", failure };
 }
 
 function logitOf(document: ScoredDocument): number | null {

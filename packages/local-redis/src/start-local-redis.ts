@@ -115,6 +115,8 @@ async function prepare(
     `dir ${folder}`,
     "appendonly yes",
     "appendfsync everysec",
+    // Jobs come and go: the file grows by what passed through, and a rewrite takes a third of a core.
+    "auto-aof-rewrite-min-size 512mb",
     'save ""',
     "maxmemory-policy noeviction",
     ...(maxmemory === undefined ? [] : [`maxmemory ${maxmemory}`]),

@@ -24,6 +24,7 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
   };
   const redis =
     typeof source === "string" ? new Redis(source, options) : new Redis({ ...source, ...options });
+  writeOncePerTick(redis);
   let lastError: Error | undefined;
   // Without a listener ioredis prints each failed reconnect; commands report it to who is waiting.
   redis.on("error", (error) => (lastError = error));
@@ -47,6 +48,30 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
       { field: "redis", cause },
     );
   }
+}
+
+/**
+ * One system call for all commands of a tick, not one for each: a worker settles many jobs at once, and
+ * the calls were a tenth of its main thread. (ioredis's own automatic pipelines cost more than they save
+ * with scripts: measured, 20 % fewer jobs.)
+ */
+function writeOncePerTick(redis: Redis): void {
+  redis.on("connect", () => {
+    const { stream } = redis;
+    const write = stream.write.bind(stream) as (...chunk: unknown[]) => boolean;
+    let isCorked = false;
+    stream.write = (...chunk: unknown[]): boolean => {
+      if (!isCorked) {
+        isCorked = true;
+        stream.cork();
+        process.nextTick(() => {
+          isCorked = false;
+          stream.uncork();
+        });
+      }
+      return write(...chunk);
+    };
+  });
 }
 
 /** A refused password or unknown host will not get better by dialling again. */

@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { partId, parsePartRecord, type Keys, type PartRecord } from "./contract/index.ts";
 import type { Lease } from "./result-store.ts";
+import { script, type Script } from "./script.ts";
 
 /**
  * The parts of large jobs until they are merged: a hash for each job, from a part's index to its record.
@@ -9,10 +10,12 @@ import type { Lease } from "./result-store.ts";
 export class PartStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #settle: Script;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#settle = script(redis, "rankfleetSettlePart", { keys: 3, lua: SETTLE_PART_SCRIPT });
   }
 
   /** Before the first part is queued. Repeating it changes nothing. */
@@ -43,9 +46,7 @@ export class PartStore {
   ): Promise<number | "lost_lock" | "gone"> {
     const keys = this.#keys.model(model);
     const id = partId(part);
-    const missing = await this.#redis.eval(
-      SETTLE_PART_SCRIPT,
-      3,
+    const missing = await this.#settle(
       keys.lock(lease?.queue ?? keys.queues[0]!, id),
       keys.parts(part.job),
       keys.payload(id),

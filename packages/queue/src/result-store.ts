@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import { formatResult, parseResult, type Keys, type ResultRecord } from "./contract/index.ts";
+import { script, type Script } from "./script.ts";
 
 /**
  * The durable result records. The first record of a job stays: whoever comes later, be it a revived
@@ -9,11 +10,15 @@ export class ResultStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #ttlMs: number;
+  readonly #settle: Script;
+  /** When each producer's stream got its time to live last. */
+  readonly #streamsKept = new Map<string, number>();
 
   constructor(redis: Redis, keys: Keys, options: { ttlMs?: number | undefined } = {}) {
     this.#redis = redis;
     this.#keys = keys;
     this.#ttlMs = options.ttlMs ?? RESULT_TTL_MS;
+    this.#settle = script(redis, "rankfleetSettle", { keys: 3, lua: SETTLE_SCRIPT });
   }
 
   /**
@@ -24,9 +29,7 @@ export class ResultStore {
    */
   async settle(job: SettledJob & Lease, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const outcome = await this.#redis.eval(
-      SETTLE_SCRIPT,
-      3,
+    const outcome = await this.#settle(
       keys.lock(job.queue, job.jobId),
       keys.result(job.jobId),
       keys.payload(job.jobId),
@@ -73,10 +76,17 @@ export class ResultStore {
   async #wake({ jobId, replyTo }: SettledJob): Promise<void> {
     if (replyTo === undefined) return;
     const stream = this.#keys.wake(replyTo);
-    await Promise.all([
-      this.#redis.xadd(stream, "MAXLEN", "~", WAKE_STREAM_LENGTH, "*", "job", jobId),
-      this.#redis.pexpire(stream, WAKE_STREAM_TTL_MS),
-    ]);
+    const wake = this.#redis.xadd(stream, "MAXLEN", "~", WAKE_STREAM_LENGTH, "*", "job", jobId);
+    await Promise.all([wake, this.#keep(stream)]);
+  }
+
+  /** Streams of producers that are gone go too. Now and then is enough. */
+  async #keep(stream: string): Promise<void> {
+    const now = Date.now();
+    if (now - (this.#streamsKept.get(stream) ?? 0) < WAKE_STREAM_TTL_MS / 60) return;
+    if (this.#streamsKept.size > 1000) this.#streamsKept.clear();
+    this.#streamsKept.set(stream, now);
+    await this.#redis.pexpire(stream, WAKE_STREAM_TTL_MS);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Keys } from "./contract/index.ts";
+import { script, type Script } from "./script.ts";
 
 /**
  * Logits of pairs that any worker has scored, so that the fleet computes a pair once.
@@ -17,6 +18,7 @@ export class RedisScoreCache {
   readonly #old: string;
   readonly #maxYoung: number;
   readonly #ttlMs: number;
+  readonly #put: Script;
   #asked = 0;
   #found = 0;
 
@@ -24,6 +26,7 @@ export class RedisScoreCache {
     const { model, revision } = options;
     this.#redis = redis;
     ({ young: this.#young, old: this.#old } = keys.model(model).scores(revision));
+    this.#put = script(redis, "rankfleetKeepScores", { keys: 2, lua: PUT_SCRIPT });
     this.#maxYoung = Math.ceil(options.maxPairs / 2);
     this.#ttlMs = options.ttlMs;
   }
@@ -49,23 +52,23 @@ export class RedisScoreCache {
     }
   }
 
-  /** Keeps the logits that are new; a pair that failed is not kept. */
+  /** Keeps the logits that are new; a pair that failed has NaN, which is not kept. */
   put(
     digests: readonly string[],
-    outcomes: readonly ({ readonly logit: number } | object)[],
+    logits: Float64Array,
     known: readonly (number | undefined)[] = [],
   ): void {
-    const fields = outcomes.flatMap((outcome, index) =>
-      "logit" in outcome && known[index] === undefined
-        ? [digests[index]!, Number(outcome.logit.toPrecision(9))]
-        : [],
-    );
+    const fields: (string | number)[] = [];
+    for (const [index, logit] of logits.entries()) {
+      if (known[index] !== undefined || !Number.isFinite(logit)) continue;
+      fields.push(digests[index]!, Number(logit.toPrecision(9)));
+    }
     for (let start = 0; start < fields.length; start += FIELDS_PER_COMMAND) {
       const some = fields.slice(start, start + FIELDS_PER_COMMAND);
       const { length } = some;
-      this.#redis
-        .eval(PUT_SCRIPT, 2, this.#young, this.#old, this.#maxYoung, this.#ttlMs, length, ...some)
-        .catch(() => {});
+      this.#put(this.#young, this.#old, this.#maxYoung, this.#ttlMs, length, ...some).catch(
+        () => {},
+      );
     }
   }
 }

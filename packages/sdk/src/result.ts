@@ -105,35 +105,41 @@ export function toResult(id: string, record: ResultRecord): RerankResult {
 }
 
 function rank(record: CompletedRecord): RankedDocument[] {
+  const { logits, ids, texts, tokens } = record;
   const truncated = new Set(record.truncated);
-  const reference = (index: number): DocumentReference => {
-    const id = record.ids?.[index] ?? undefined;
-    return id === undefined ? { index } : { index, id };
-  };
-  const relevance = record.fused ?? record.logits;
-  const scored = record.logits.flatMap((logit, index): ScoredDocument[] => {
-    if (logit === null) return [];
-    const raw = relevance[index] ?? logit;
-    const text = record.texts?.[index];
-    return [
-      {
-        ...reference(index),
-        score: record.rawScores || record.activation === "identity" ? raw : sigmoid(raw),
-        logit,
-        tokens: record.tokens[index] ?? 0,
-        truncated: truncated.has(index),
-        ...(text === undefined ? {} : { document: text }),
-      },
-    ];
-  });
+  const relevance = record.fused ?? logits;
+  const isRaw = record.rawScores === true || record.activation === "identity";
+  const order: number[] = [];
+  for (let index = 0; index < logits.length; index++) {
+    if (logits[index] !== null) order.push(index);
+  }
   // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart.
-  const raw = ({ index, logit }: ScoredDocument): number => relevance[index] ?? logit;
-  scored.sort((a, b) => raw(b) - raw(a) || a.index - b.index);
-  const failed = Object.entries(record.failures).map(([index, error]): FailedDocument => ({
-    ...reference(Number(index)),
-    error,
-  }));
-  return [...scored.slice(0, record.topN), ...failed];
+  order.sort((a, b) => relevance[b]! - relevance[a]! || a - b);
+  const scored = order.slice(0, record.topN).map((index): ScoredDocument => {
+    const id = ids?.[index] ?? undefined;
+    const text = texts?.[index];
+    const raw = relevance[index]!;
+    const document = {
+      index,
+      score: isRaw ? raw : sigmoid(raw),
+      logit: logits[index]!,
+      tokens: tokens[index] ?? 0,
+      truncated: truncated.has(index),
+    };
+    return id === undefined && text === undefined
+      ? document
+      : {
+          ...document,
+          ...(id === undefined ? {} : { id }),
+          ...(text === undefined ? {} : { document: text }),
+        };
+  });
+  const failed = Object.entries(record.failures).map(([place, error]): FailedDocument => {
+    const index = Number(place);
+    const id = ids?.[index] ?? undefined;
+    return id === undefined ? { index, error } : { index, id, error };
+  });
+  return [...scored, ...failed];
 }
 
 function sigmoid(logit: number): number {

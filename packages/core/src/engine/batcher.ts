@@ -7,7 +7,7 @@ import {
   QueuedPair,
   Submission,
   toBatch,
-  type PairOutcome,
+  type PairScores,
   type SubmitOptions,
 } from "./submission.ts";
 import { TokenBudget } from "./token-budget.ts";
@@ -62,20 +62,19 @@ export class Batcher {
    * Scores all pairs, each in whatever batch suits it.
    *
    * @param known Logits that need no forward pass, by pair; `undefined` for the others.
-   * @returns A logit or a failure for each pair, in order.
    * @throws the signal's reason once it aborts; CoreError `engine_crashed` if a device's thread dies.
    */
   score(
     pairs: EncodedPairs,
     options: SubmitOptions,
     known: readonly (number | undefined)[] = [],
-  ): Promise<PairOutcome[]> {
+  ): Promise<PairScores> {
     const submission = new Submission(pairs, options, () => this.#queue.dropAbandoned());
     const count = pairs.offsets.length - 1;
     for (let index = 0; index < count; index++) {
       const logit = known[index];
       if (logit === undefined) this.#add(new QueuedPair(submission, index));
-      else submission.settle(index, { logit });
+      else submission.settle(index, logit);
     }
     this.#fillDevices();
     return submission.done;
@@ -126,12 +125,13 @@ export class Batcher {
       const { logits, durationMs } = await device.run(toBatch(pairs), pairs[0]!.lane);
       this.#learn(pairs, durationMs);
       this.#onBatch(report(device, pairs, startedAt, durationMs));
-      pairs.forEach((pair, row) => this.#settle(pair, toOutcome(logits[row]!)));
+      for (let row = 0; row < pairs.length; row++) this.#settle(pairs[row]!, logits[row]!);
     } catch (error) {
       if (CoreError.isInstance(error) && error.code === "engine_crashed") {
         for (const pair of pairs) pair.reject(error);
       } else if (pairs.length === 1) {
-        this.#settle(pairs[0]!, { failure: toFailure(error, "inference_failed") });
+        this.#forget(pairs[0]!);
+        pairs[0]!.fail(toFailure(error, "inference_failed"));
       } else {
         this.#budget.failed(paddedTokens(pairs));
         const half = Math.ceil(pairs.length / 2);
@@ -143,10 +143,17 @@ export class Batcher {
     }
   }
 
-  #settle(pair: QueuedPair, outcome: PairOutcome): void {
+  #settle(pair: QueuedPair, logit: number): void {
+    this.#forget(pair);
+    if (Number.isFinite(logit)) return pair.settle(logit);
+    const message = `the model answered ${logit} for this pair`;
+    pair.fail({ code: "score_not_finite", message });
+  }
+
+  /** Whoever comes with the same pair now has it scored anew. */
+  #forget(pair: QueuedPair): void {
     const { digest } = pair;
     if (digest !== undefined && this.#byDigest.get(digest) === pair) this.#byDigest.delete(digest);
-    pair.settle(outcome);
   }
 
   #learn(pairs: readonly QueuedPair[], ms: number): void {
@@ -183,13 +190,6 @@ const BATCHES_PER_DEVICE = 2;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
 
-function toOutcome(logit: number): PairOutcome {
-  if (Number.isFinite(logit)) return { logit };
-  return {
-    failure: { code: "score_not_finite", message: `the model answered ${logit} for this pair` },
-  };
-}
-
 function longest(pairs: readonly QueuedPair[]): number {
   return pairs.reduce((most, { tokens }) => Math.max(most, tokens), 0);
 }
@@ -205,14 +205,20 @@ function report(
   durationMs: number,
 ): BatchReport {
   const length = longest(pairs);
+  const tags = new Set<unknown>();
+  let realTokens = 0;
+  for (const pair of pairs) {
+    pair.collectTags(tags);
+    realTokens += pair.tokens;
+  }
   return {
     device: device.name,
     rows: pairs.length,
     length,
-    realTokens: pairs.reduce((sum, pair) => sum + pair.tokens, 0),
+    realTokens,
     paddedTokens: pairs.length * length,
     startedAt,
     durationMs,
-    tags: [...new Set(pairs.flatMap((pair) => pair.tags))],
+    tags: [...tags],
   };
 }

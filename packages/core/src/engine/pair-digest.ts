@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 
 /**
@@ -13,6 +13,6 @@ export function pairDigests({ ids, offsets, secondStarts }: EncodedPairs): strin
     const sequence = new Int32Array(row.length + 1);
     sequence[0] = secondStart;
     sequence.set(row, 1);
-    return createHash("sha256").update(sequence).digest("base64url").slice(0, 22);
+    return hash("sha256", sequence, "base64url").slice(0, 22);
   });
 }

@@ -4,7 +4,13 @@ import type { CoreFailure } from "../errors.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import { Deferred } from "./deferred.ts";
 
-export type PairOutcome = { readonly logit: number } | { readonly failure: CoreFailure };
+/** What became of a request's pairs, in their order. */
+export interface PairScores {
+  /** NaN for a pair that failed. */
+  readonly logits: Float64Array;
+  /** Why, by the pair's place. */
+  readonly failures: ReadonlyMap<number, CoreFailure>;
+}
 
 export interface SubmitOptions {
   /** 0 is the most urgent. Default 1. */
@@ -19,9 +25,10 @@ export class Submission {
   readonly pairs: EncodedPairs;
   readonly lane: number;
   readonly tag: unknown;
-  readonly #outcomes: PairOutcome[];
+  readonly #logits: Float64Array;
+  readonly #failures = new Map<number, CoreFailure>();
   readonly #signal: AbortSignal | undefined;
-  readonly #done = new Deferred<PairOutcome[]>();
+  readonly #done = new Deferred<PairScores>();
   readonly #onAbort = (): void => {
     this.reject(this.#signal?.reason);
     this.#onAbandon();
@@ -35,15 +42,15 @@ export class Submission {
     this.lane = options.lane ?? 1;
     this.tag = options.tag;
     this.#remaining = pairs.offsets.length - 1;
-    this.#outcomes = Array.from<PairOutcome>({ length: this.#remaining });
+    this.#logits = new Float64Array(this.#remaining).fill(Number.NaN);
     this.#onAbandon = onAbandon;
     this.#signal = options.signal;
-    if (this.#remaining === 0) this.#done.resolve([]);
+    if (this.#remaining === 0) this.#resolve();
     if (this.#signal?.aborted) this.reject(this.#signal.reason);
     else this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  get done(): Promise<PairOutcome[]> {
+  get done(): Promise<PairScores> {
     return this.#done.promise;
   }
 
@@ -51,12 +58,21 @@ export class Submission {
     return this.#remaining === 0;
   }
 
-  settle(index: number, outcome: PairOutcome): void {
+  settle(index: number, logit: number): void {
     if (this.isSettled) return;
-    this.#outcomes[index] = outcome;
-    if (--this.#remaining > 0) return;
+    this.#logits[index] = logit;
+    if (--this.#remaining === 0) this.#resolve();
+  }
+
+  fail(index: number, failure: CoreFailure): void {
+    if (this.isSettled) return;
+    this.#failures.set(index, failure);
+    if (--this.#remaining === 0) this.#resolve();
+  }
+
+  #resolve(): void {
     this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#done.resolve(this.#outcomes);
+    this.#done.resolve({ logits: this.#logits, failures: this.#failures });
   }
 
   reject(reason: unknown): void {
@@ -88,10 +104,10 @@ export class QueuedPair implements WaitingPair {
     return this.submission.pairs.digests?.[this.index];
   }
 
-  /** Of every request that waits for this pair. */
-  get tags(): readonly unknown[] {
-    const tags = [this.submission.tag, ...(this.#twins ?? []).map((twin) => twin.submission.tag)];
-    return tags.filter((tag) => tag !== undefined);
+  /** Adds the tag of every request that waits for this pair. */
+  collectTags(tags: Set<unknown>): void {
+    if (this.submission.tag !== undefined) tags.add(this.submission.tag);
+    if (this.#twins !== undefined) for (const twin of this.#twins) twin.collectTags(tags);
   }
 
   /** Lets another request's equal pair share this one's forward pass. */
@@ -104,15 +120,20 @@ export class QueuedPair implements WaitingPair {
     return this.#twins === undefined || this.#twins.every((twin) => twin.isAbandoned());
   }
 
-  settle(outcome: PairOutcome): void {
-    this.submission.settle(this.index, outcome);
-    for (const twin of this.#twins ?? []) twin.settle(outcome);
+  settle(logit: number): void {
+    this.submission.settle(this.index, logit);
+    if (this.#twins !== undefined) for (const twin of this.#twins) twin.settle(logit);
+  }
+
+  fail(failure: CoreFailure): void {
+    this.submission.fail(this.index, failure);
+    if (this.#twins !== undefined) for (const twin of this.#twins) twin.fail(failure);
   }
 
   /** Fails every request that waits for this pair. */
   reject(reason: unknown): void {
     this.submission.reject(reason);
-    for (const twin of this.#twins ?? []) twin.reject(reason);
+    if (this.#twins !== undefined) for (const twin of this.#twins) twin.reject(reason);
   }
 }
 
