@@ -1,51 +1,67 @@
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { openBackend, openModel, openModelFolder, type EncodedPairs } from "@rankfleet/core";
-import type { Request } from "./workload.ts";
+import { realOverPadded, type Policy, type PolicyPair } from "./policies.ts";
+import type { Request } from "./workloads.ts";
+
+/** What one pass over all pairs took. */
+export interface BareRun {
+  readonly seconds: number;
+  readonly realOverPadded: number;
+}
 
 /**
- * The limit: the same pairs, tokenised beforehand and perfectly sorted by length, through a bare loop
- * over ONNX Runtime, with one single-threaded session in each thread. No queue, nothing to wait for.
+ * The limit, and what rivals' policies are replayed on: pairs tokenised beforehand, batches made
+ * beforehand, and a bare loop over ONNX Runtime with one single-threaded session in each thread. No queue,
+ * nothing to wait for.
  */
 export class BareLoop {
-  readonly #threads: Worker[];
+  readonly #threads: readonly Worker[];
+  readonly #pairs: readonly PolicyPair[];
 
-  private constructor(threads: Worker[]) {
+  private constructor(threads: readonly Worker[], pairs: readonly PolicyPair[]) {
     this.#threads = threads;
+    this.#pairs = pairs;
   }
 
   static async start(
-    folder: string,
+    model: { folder: string; dtype: string },
     requests: readonly Request[],
     threads: number,
   ): Promise<BareLoop> {
-    const workers = Array.from({ length: threads }, (_, part) => {
-      const share = requests.filter((_request, index) => index % threads === part);
-      return new Worker(new URL(import.meta.url), { workerData: { folder, requests: share } });
-    });
-    await Promise.all(workers.map((worker) => answer(worker)));
-    return new BareLoop(workers);
+    const data: ThreadData = { ...model, requests };
+    const workers = Array.from(
+      { length: threads },
+      () => new Worker(new URL(import.meta.url), { workerData: data }),
+    );
+    const [pairs] = (await Promise.all(workers.map(answer))) as PolicyPair[][];
+    return new BareLoop(workers, pairs!);
   }
 
-  /** Seconds until the last thread has scored its share. */
-  async run(): Promise<number> {
+  /** Seconds until the last thread has scored its share; batches are dealt out in turn. */
+  async run(policy: Policy): Promise<BareRun> {
+    const batches = policy(this.#pairs);
     const start = performance.now();
-    const done = this.#threads.map((worker) => answer(worker));
-    for (const worker of this.#threads) worker.postMessage("run");
+    const done = this.#threads.map(answer);
+    for (const [part, worker] of this.#threads.entries()) {
+      worker.postMessage(batches.filter((_, index) => index % this.#threads.length === part));
+    }
     await Promise.all(done);
-    return (performance.now() - start) / 1000;
+    return {
+      seconds: (performance.now() - start) / 1000,
+      realOverPadded: realOverPadded(this.#pairs, batches),
+    };
   }
 
   async stop(): Promise<void> {
-    const exited = this.#threads.map(
-      (worker) => new Promise((resolve) => worker.once("exit", resolve)),
-    );
-    for (const worker of this.#threads) worker.postMessage("stop");
-    await Promise.all(exited);
+    await Promise.all(this.#threads.map((worker) => worker.terminate()));
   }
 }
 
-/** Smallest batch that keeps a CPU busy; larger ones only add padding. */
-const BATCH_TOKENS = 2048;
+interface ThreadData {
+  readonly folder: string;
+  readonly dtype: string;
+  readonly requests: readonly Request[];
+}
 
 function answer(worker: Worker): Promise<unknown> {
   return new Promise((resolve, reject) => {
@@ -54,52 +70,41 @@ function answer(worker: Worker): Promise<unknown> {
   });
 }
 
-async function serve(folder: string, requests: readonly Request[]): Promise<void> {
-  const opened = await openModelFolder(folder);
+interface Row {
+  readonly ids: Int32Array;
+  readonly second: number;
+}
+
+async function serve({ folder, dtype, requests }: ThreadData): Promise<void> {
+  const opened = await openModelFolder(folder, dtype);
   const model = openModel(opened);
   const session = await openBackend(opened.weights, { device: "cpu", intraOpThreads: 1 });
-  const batches = sortedBatches(
-    requests.map((request) => model.encode(request.query, request.documents, {}).pairs),
-  );
-  parentPort!.on("message", async (message: "run" | "stop") => {
-    if (message === "stop") {
-      await session.close();
-      parentPort!.close();
-      return;
+  const rows: Row[] = [];
+  const pairs: PolicyPair[] = [];
+  for (const { query, documents } of requests) {
+    const { ids, offsets, secondStarts } = model.encode(query, documents, {}).pairs;
+    for (const [pair, second] of secondStarts.entries()) {
+      const row = ids.subarray(offsets[pair], offsets[pair + 1]);
+      rows.push({ ids: row, second });
+      pairs.push({ tokens: row.length, characters: query.length + documents[pair]!.length });
     }
-    for (const batch of batches) await session.run(model.inputs(batch, session.facts.inputs));
+  }
+  parentPort!.on("message", async (batches: number[][]) => {
+    for (const batch of batches) {
+      const packed = toBatch(batch.map((index) => rows[index]!));
+      await session.run(model.inputs(packed, session.facts.inputs));
+    }
     parentPort!.postMessage("done");
   });
-  parentPort!.postMessage("ready");
+  parentPort!.postMessage(pairs);
 }
 
-function sortedBatches(encoded: readonly EncodedPairs[]): EncodedPairs[] {
-  const rows = encoded.flatMap(({ ids, offsets, secondStarts }) =>
-    Array.from(secondStarts, (second, row) => ({
-      ids: ids.subarray(offsets[row], offsets[row + 1]),
-      second,
-    })),
-  );
-  rows.sort((a, b) => a.ids.length - b.ids.length);
-  const batches: (typeof rows)[] = [];
-  let current: typeof rows = [];
-  for (const row of rows) {
-    if (current.length > 0 && (current.length + 1) * row.ids.length > BATCH_TOKENS) {
-      batches.push(current);
-      current = [];
-    }
-    current.push(row);
-  }
-  return [...batches, current].map((batch) => {
-    const offsets = new Int32Array(batch.length + 1);
-    batch.forEach((row, index) => (offsets[index + 1] = offsets[index]! + row.ids.length));
-    const ids = new Int32Array(offsets.at(-1)!);
-    batch.forEach((row, index) => ids.set(row.ids, offsets[index]));
-    return { ids, offsets, secondStarts: Int32Array.from(batch, (row) => row.second) };
-  });
+function toBatch(rows: readonly Row[]): EncodedPairs {
+  const offsets = new Int32Array(rows.length + 1);
+  rows.forEach((row, index) => (offsets[index + 1] = offsets[index]! + row.ids.length));
+  const ids = new Int32Array(offsets.at(-1)!);
+  rows.forEach((row, index) => ids.set(row.ids, offsets[index]));
+  return { ids, offsets, secondStarts: Int32Array.from(rows, (row) => row.second) };
 }
 
-if (!isMainThread) {
-  const { folder, requests } = workerData as { folder: string; requests: Request[] };
-  await serve(folder, requests);
-}
+if (!isMainThread) await serve(workerData as ThreadData);

@@ -1,60 +1,100 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
-import { RerankClient } from "@rankfleet/sdk";
-import type { Request } from "./workload.ts";
+import { RerankClient, type RerankManyOptions } from "@rankfleet/sdk";
+import type { Request } from "./workloads.ts";
+
+export interface FleetOptions {
+  /** The models' names and folders, as RANKFLEET_MODEL takes them. */
+  readonly models: string;
+  /** The model that requests ask for. */
+  readonly model: string;
+  readonly workers: number;
+  /** Inference threads of each worker. */
+  readonly threads: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+interface WorkerProcess {
+  readonly child: ChildProcess;
+  readonly url: string;
+}
 
 /** The whole path: this process → Redis with AOF → worker processes → results read here. */
 export class FleetRun {
-  readonly #redis: LocalRedis;
-  readonly #workers: readonly ChildProcess[];
-  readonly #client: RerankClient;
+  readonly redis: LocalRedis;
+  readonly client: RerankClient;
+  readonly #workers: readonly WorkerProcess[];
+  readonly #onExit = (): void => {
+    for (const { child } of this.#workers) child.kill("SIGKILL");
+  };
 
-  private constructor(redis: LocalRedis, workers: readonly ChildProcess[]) {
-    this.#redis = redis;
+  private constructor(redis: LocalRedis, workers: readonly WorkerProcess[], model: string) {
+    this.redis = redis;
     this.#workers = workers;
-    this.#client = new RerankClient({ redis: redis.url });
+    this.client = new RerankClient({ redis: redis.url, model, warnAboveDocuments: Infinity });
+    process.once("exit", this.#onExit);
   }
 
-  /** @param workers Worker processes of one inference thread each. */
-  static async start(folder: string, workers: number): Promise<FleetRun> {
+  static async start(options: FleetOptions): Promise<FleetRun> {
     const redis = await startLocalRedis();
     const entry = new URL("main.js", import.meta.resolve("@rankfleet/worker"));
     const env = {
       ...process.env,
       REDIS_URL: redis.url,
-      RANKFLEET_MODEL: `box=${folder}`,
+      RANKFLEET_MODEL: options.models,
       RANKFLEET_DEVICE: "cpu",
-      RANKFLEET_THREADS: "1",
+      RANKFLEET_THREADS: String(options.threads),
+      // No round may profit from the one before it; the suite `repeat` turns it on.
+      RANKFLEET_SCORE_CACHE_PAIRS: "0",
       LOG_LEVEL: "warn",
+      ...options.env,
     };
-    const started = Array.from({ length: workers }, () =>
-      spawn(process.execPath, [entry.pathname], {
-        env,
-        stdio: ["ignore", "inherit", "inherit", "ipc"],
+    const workers = await Promise.all(
+      Array.from({ length: options.workers }, async () => {
+        const stdio = ["ignore", "inherit", "inherit", "ipc"] as const;
+        const child = spawn(process.execPath, [entry.pathname], { env, stdio: [...stdio] });
+        const [message] = (await once(child, "message")) as [{ url: string }];
+        return { child, url: message.url };
       }),
     );
-    await Promise.all(
-      started.map((child) => new Promise((resolve) => child.once("message", resolve))),
-    );
-    return new FleetRun(redis, started);
+    return new FleetRun(redis, workers, options.model);
+  }
+
+  /** Process ids of the workers. */
+  get pids(): number[] {
+    return this.#workers.map(({ child }) => child.pid!);
   }
 
   /** Seconds from the first request to the last result. */
-  async run(requests: readonly Request[]): Promise<number> {
+  async run(
+    requests: Iterable<Request> | AsyncIterable<Request>,
+    options: RerankManyOptions = {},
+  ): Promise<number> {
     const start = performance.now();
-    for await (const { error } of this.#client.rerankMany(requests)) {
+    for await (const { error } of this.client.rerankMany(requests, options)) {
       if (error !== undefined) throw error;
     }
     return (performance.now() - start) / 1000;
   }
 
-  async stop(): Promise<void> {
-    await this.#client.close();
-    const exited = this.#workers.map(
-      (worker) => new Promise((resolve) => worker.once("exit", resolve)),
+  /** The sum over all workers of the metrics' series whose text begins so. */
+  async metric(series: string): Promise<number> {
+    const pages = await Promise.all(
+      this.#workers.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()),
     );
-    for (const worker of this.#workers) worker.kill("SIGTERM");
+    return pages
+      .flatMap((page) => page.split("\n"))
+      .filter((line) => line.startsWith(series))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
+  }
+
+  async stop(): Promise<void> {
+    process.off("exit", this.#onExit);
+    await this.client.close();
+    const exited = this.#workers.map(({ child }) => once(child, "exit"));
+    for (const { child } of this.#workers) child.kill("SIGTERM");
     await Promise.all(exited);
-    await this.#redis.stop();
+    await this.redis.stop();
   }
 }

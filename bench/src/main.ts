@@ -1,40 +1,124 @@
-import { availableParallelism, cpus } from "node:os";
-import { boxFolder } from "@rankfleet/worker";
-import { BareLoop } from "./bare-loop.ts";
-import { FleetRun } from "./fleet-run.ts";
-import { mixedWorkload } from "./workload.ts";
+import { writeFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { environment } from "./environment.ts";
+import { MODEL_NAMES, type Dtype, type ModelName } from "./models/model-for.ts";
+import { writePlots } from "./plots.ts";
+import type { BenchOptions, Ratios, SuiteReport } from "./suite.ts";
+import { GROUPS, SUITES } from "./suites.ts";
+import { printTable } from "./table.ts";
 
-/** End to end against the limit, alternating in one run; prints JSON. See bench/README.md. */
-const ROUNDS = 5;
-const THREADS = availableParallelism();
-const folder = process.argv[2] ?? boxFolder();
-const requests = mixedWorkload(200);
-const pairs = requests.reduce((sum, request) => sum + request.documents.length, 0);
+const HELP = `Usage: npm run bench -- [options]
 
-const bare = await BareLoop.start(folder, requests, THREADS);
-const fleet = await FleetRun.start(folder, THREADS);
-await bare.run();
-await fleet.run(requests.slice(0, 50));
+How far rankfleet is from the limit, from its rivals' policies and from what people write today.
+All contestants of a suite run in one go, alternating, on the same pairs and threads. bench/README.md
 
-const rounds: { bare: number; fleet: number }[] = [];
-for (let round = 0; round < ROUNDS; round++) {
-  rounds.push({ bare: pairs / (await bare.run()), fleet: pairs / (await fleet.run(requests)) });
+Options:
+  --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick)
+  --model NAME      ${MODEL_NAMES.join(", ")} (default box); all but box have random weights
+  --dtype TYPE      fp32, int8 (default fp32)
+  --threads N       inference threads of each contestant (default 1: the other core is the queue's)
+  --rounds N        rounds after a warm-up (default 5)
+  --seconds N       about how long the limit takes for a round (default 3)
+  --peers           also the slow ones: BullMQ + transformers.js, transformers.js
+  --json FILE       everything measured, round by round
+  --plots FOLDER    SVG plots
+  -h, --help
+
+Examples:
+  npm run bench
+  npm run bench -- --suite mixed --model l6 --dtype int8 --peers --json mixed.json
+  npm run bench -- --suite simulated --json simulated.json --plots bench/plots
+`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      suite: { type: "string", default: "quick" },
+      model: { type: "string", default: "box" },
+      dtype: { type: "string", default: "fp32" },
+      threads: { type: "string", default: "1" },
+      rounds: { type: "string", default: "5" },
+      seconds: { type: "string", default: "3" },
+      peers: { type: "boolean", default: false },
+      json: { type: "string" },
+      plots: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const options: BenchOptions = {
+    model: oneOf("--model", values.model, MODEL_NAMES) as ModelName,
+    dtype: oneOf("--dtype", values.dtype, ["fp32", "int8"]) as Dtype,
+    threads: count("--threads", values.threads),
+    rounds: count("--rounds", values.rounds),
+    seconds: count("--seconds", values.seconds),
+    withPeers: values.peers,
+  };
+  const known = [...Object.keys(SUITES), ...Object.keys(GROUPS)];
+  const name = oneOf("--suite", values.suite, known);
+  const names = GROUPS[name] ?? [name];
+  const suites: Record<string, SuiteReport> = {};
+  for (const each of names) {
+    const report = await SUITES[each]!(options);
+    suites[each] = report;
+    process.stdout.write(`\n${each}: ${report.what}\n${printTable(report.table)}\n`);
+  }
+  const left = Object.keys(SUITES).filter((suite) => !names.includes(suite));
+  if (left.length > 0)
+    process.stdout.write(`\nNot run: ${left.join(", ")} (--suite all runs everything)\n`);
+  const ratios = worst(Object.values(suites).map((report) => report.ratios));
+  process.stdout.write(`\nratios ${JSON.stringify(ratios, undefined, 2)}\n`);
+  if (values.json !== undefined) {
+    const runs = Object.fromEntries(
+      Object.entries(suites).map(([suite, { what, runs: all, ratios: own }]) => [
+        suite,
+        { what, ratios: own, runs: all },
+      ]),
+    );
+    const report = { environment: await environment(), suites: runs, ratios };
+    await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`);
+  }
+  if (values.plots !== undefined) await writePlots(values.plots, suites);
 }
-await fleet.stop();
-await bare.stop();
 
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[values.length >> 1]!;
-const report = {
-  endToEndOverLimit: median(rounds.map((round) => round.fleet / round.bare)),
-  pairsPerSecond: {
-    bareLoop: Math.round(median(rounds.map((round) => round.bare))),
-    endToEnd: Math.round(median(rounds.map((round) => round.fleet))),
-  },
-  rounds,
-  workload: `${requests.length} requests of 50 documents, 5 to 130 words`,
-  threads: THREADS,
-  cpu: cpus()[0]?.model,
-  node: process.version,
-};
-process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+/** Where several suites give the same ratio, the worst of them. */
+function worst(all: readonly Ratios[]): Ratios {
+  const smallerIsBetter = new Set([
+    "interactiveP95OverBatch",
+    "idleAddedP50Ms",
+    "repeatCost",
+    "rssGrowth",
+  ]);
+  const merged: Record<string, number> = {};
+  for (const ratios of all) {
+    for (const [name, value] of Object.entries(ratios)) {
+      const pick = smallerIsBetter.has(name) ? Math.max : Math.min;
+      merged[name] = merged[name] === undefined ? value : pick(merged[name], value);
+    }
+  }
+  return merged;
+}
+
+function oneOf(flag: string, value: string, allowed: readonly string[]): string {
+  if (allowed.includes(value)) return value;
+  throw new Error(`${flag} must be one of ${allowed.join(", ")}, not "${value}"`);
+}
+
+function count(flag: string, value: string): number {
+  if (/^[1-9]\d*$/u.test(value)) return Number(value);
+  throw new Error(`${flag} must be a whole number of at least 1, not "${value}"`);
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // `exit` kills the workers and Redis.
+  process.once(signal, () => process.exit(signal === "SIGINT" ? 130 : 143));
+}
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

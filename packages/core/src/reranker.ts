@@ -1,6 +1,6 @@
 import { CostModel } from "./batch/cost.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
-import type { Calibration } from "./engine/calibration.ts";
+import type { Calibration, Probe } from "./engine/calibration.ts";
 import { ThreadChannel } from "./engine/channel.ts";
 import type { Device } from "./engine/device.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
@@ -54,7 +54,7 @@ export class Reranker {
   ) {
     const { devices, tokenizer, calibration, probe } = engine;
     this.deviation = probe.deviation;
-    this.facts = { ...facts, batchInvariant: probe.deviation <= ROUNDING };
+    this.facts = { ...facts, batchInvariant: isRounding(probe) };
     this.devices = devices;
     this.calibration = calibration;
     this.reference = probe.reference;
@@ -224,10 +224,13 @@ function logitOf(document: ScoredDocument): number | null {
 }
 
 /**
- * Differences of this size are the order of float32 sums, which vector units choose by an array's length.
+ * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length.
  * A file quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
  */
-const ROUNDING = 1e-5;
+function isRounding({ deviation, reference }: Probe): boolean {
+  return deviation <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
+}
+
 /** A batch may be padded by so much; the planner stays far below where lengths allow. */
 const MAX_PADDING = 0.05;
 /** Until real batches have told more: a launch costs as much as some fifty tokens. */

@@ -1,0 +1,27 @@
+import type { Suite } from "./suite.ts";
+import { latency } from "./suites/latency.ts";
+import { repeat } from "./suites/repeat.ts";
+import { capacity, interactive, scaling, stream } from "./suites/simulated.ts";
+import { throughputSuite } from "./suites/throughput.ts";
+import { WORKLOADS } from "./workloads.ts";
+
+/** The one list of suites. */
+export const SUITES: Readonly<Record<string, Suite>> = {
+  ...Object.fromEntries(
+    Object.values(WORKLOADS).map((workload) => [workload.name, throughputSuite(workload)]),
+  ),
+  latency,
+  repeat,
+  scaling,
+  capacity,
+  interactive,
+  stream,
+};
+
+/** Several suites in one run. */
+export const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  quick: ["mixed", "latency"],
+  throughput: Object.keys(WORKLOADS),
+  simulated: ["scaling", "capacity", "interactive", "stream"],
+  all: Object.keys(SUITES),
+};

@@ -1,0 +1,77 @@
+import { Reranker } from "@rankfleet/core";
+import { FleetRun } from "../fleet-run.ts";
+import { modelFor } from "../models/model-for.ts";
+import { median, percentile, progress, type Suite } from "../suite.ts";
+import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
+
+/**
+ * idle: one request at a time, through the fleet and in process. trickle: a request every 50 ms on average.
+ * burst: 100 requests at once.
+ */
+export const latency: Suite = async ({ model, dtype, threads }) => {
+  const folder = await modelFor(model, dtype);
+  const requests = requestsOf(WORKLOADS["uniform"]!, 100 * 50).map(({ query, documents }) => ({
+    query,
+    documents: documents.slice(0, 10),
+  }));
+  const local = await Reranker.load(folder, { device: "cpu", dtype, threads });
+  const fleet = await FleetRun.start({
+    models: `bench=${folder}`,
+    model: "bench",
+    workers: 1,
+    threads,
+    env: { RANKFLEET_DTYPE: dtype },
+  });
+  try {
+    const throughFleet = async (request: Request): Promise<number> => {
+      const start = performance.now();
+      await fleet.client.rerank(request);
+      return performance.now() - start;
+    };
+    const inProcess = async (request: Request): Promise<number> => {
+      const start = performance.now();
+      await local.score({ texts: request });
+      return performance.now() - start;
+    };
+    for (const request of requests.slice(0, 20)) {
+      await throughFleet(request);
+      await inProcess(request);
+    }
+    const idle = { fleet: [] as number[], inProcess: [] as number[] };
+    for (const request of requests) {
+      idle.fleet.push(await throughFleet(request));
+      idle.inProcess.push(await inProcess(request));
+    }
+    progress("latency: idle done");
+    const trickling: Promise<number>[] = [];
+    for (const [index, request] of requests.entries()) {
+      trickling.push(throughFleet(request));
+      await new Promise((resolve) => setTimeout(resolve, [5, 20, 50, 125][index % 4]));
+    }
+    const trickle = await Promise.all(trickling);
+    progress("latency: trickle done");
+    const burst = await Promise.all(requests.map(throughFleet));
+    const row = (name: string, values: readonly number[]): (string | number)[] => [
+      name,
+      median(values).toFixed(2),
+      percentile(values, 0.95).toFixed(2),
+    ];
+    const added = median(idle.fleet) - median(idle.inProcess);
+    return {
+      what: `10 documents of 90 words; model ${model} ${dtype}, ${threads} inference thread${threads === 1 ? "" : "s"}`,
+      table: [
+        ["", "p50 ms", "p95 ms"],
+        row("idle, in process", idle.inProcess),
+        row("idle, fleet", idle.fleet),
+        row("trickle, a request every 50 ms", trickle),
+        row("burst, 100 requests at once", burst),
+        ["added by SDK and queue, idle", added.toFixed(2), ""],
+      ],
+      ratios: { idleAddedP50Ms: added },
+      runs: { idle, trickle, burst },
+    };
+  } finally {
+    await fleet.stop();
+    await local.close();
+  }
+};

@@ -1,0 +1,183 @@
+import { BareLoop } from "../bare-loop.ts";
+import { FleetRun } from "../fleet-run.ts";
+import { modelFor } from "../models/model-for.ts";
+import { NaiveQueue } from "../peers/naive-queue.ts";
+import { TransformersJs } from "../peers/transformers-js.ts";
+import { REPLAYED, sortedPolicy, type Policy } from "../policies.ts";
+import { median, progress, type BenchOptions, type Suite, type SuiteReport } from "../suite.ts";
+import { requestsOf, type Request, type Workload } from "../workloads.ts";
+
+const LIMIT = "bare loop, sorted";
+const FLEET = "rankfleet";
+const NAIVE = "BullMQ + transformers.js";
+const IN_PROCESS = "transformers.js in process";
+
+interface Measured {
+  readonly pairsPerSecond: number;
+  /** Absent where the contestant does not say. */
+  readonly realOverPadded?: number | undefined;
+}
+
+/** Every contestant on the same pairs, one after the other, round by round. */
+export function throughputSuite(workload: Workload): Suite {
+  return async (options) => {
+    const folder = await modelFor(options.model, options.dtype);
+    const requests = await requestsFor(workload, folder, options);
+    const contestants = await startAll(requests, folder, options);
+    const pairs = requests.reduce((sum, { documents }) => sum + documents.length, 0);
+    const runs: Record<string, Measured[]> = {};
+    try {
+      for (let round = 0; round <= options.rounds; round++) {
+        for (const [name, { run }] of Object.entries(contestants)) {
+          const { seconds, realOverPadded } = await run();
+          const measured = { pairsPerSecond: pairs / seconds, realOverPadded };
+          // The first round warms up.
+          if (round > 0) (runs[name] ??= []).push(measured);
+          const label = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
+          progress(
+            `${workload.name}: ${label}: ${name}: ${measured.pairsPerSecond.toFixed(0)} pairs/s`,
+          );
+        }
+      }
+    } finally {
+      for (const { stop } of Object.values(contestants)) await stop();
+    }
+    return report(workload, pairs, options, runs);
+  };
+}
+
+/** As many as keep the limit busy for about `seconds`. */
+async function requestsFor(
+  workload: Workload,
+  folder: string,
+  { dtype, threads, seconds }: BenchOptions,
+): Promise<Request[]> {
+  const some = requestsOf(workload, 64 * threads);
+  const bare = await BareLoop.start({ folder, dtype }, some, threads);
+  await bare.run(sortedPolicy(1024));
+  const first = await bare.run(sortedPolicy(1024));
+  await bare.stop();
+  const sampled = some.reduce((sum, { documents }) => sum + documents.length, 0);
+  return requestsOf(workload, Math.min(60_000, Math.ceil((seconds * sampled) / first.seconds)));
+}
+
+interface Contestant {
+  run(): Promise<{ seconds: number; realOverPadded?: number | undefined }>;
+  stop(): Promise<void>;
+}
+
+async function startAll(
+  requests: readonly Request[],
+  folder: string,
+  options: BenchOptions,
+): Promise<Record<string, Contestant>> {
+  const { dtype, threads } = options;
+  const bare = await BareLoop.start({ folder, dtype }, requests, threads);
+  const limit = await bestSorted(bare);
+  const replay = (policy: Policy): Contestant => ({
+    run: () => bare.run(policy),
+    stop: () => bare.stop(),
+  });
+  return {
+    [LIMIT]: replay(limit),
+    ...Object.fromEntries(Object.entries(REPLAYED).map(([name, policy]) => [name, replay(policy)])),
+    [FLEET]: await fleetContestant(requests, folder, options),
+    ...(options.withPeers ? await peers(requests, folder, options) : {}),
+  };
+}
+
+/** The limit must be one: the batch size that is fastest here. */
+async function bestSorted(bare: BareLoop): Promise<Policy> {
+  let best: { policy: Policy; seconds: number } | undefined;
+  for (const tokens of [512, 1024, 2048, 4096]) {
+    const policy = sortedPolicy(tokens);
+    const { seconds } = await bare.run(policy);
+    progress(`limit: batches of ${tokens} padded tokens: ${seconds.toFixed(2)} s`);
+    if (best === undefined || seconds < best.seconds) best = { policy, seconds };
+  }
+  return best!.policy;
+}
+
+async function fleetContestant(
+  requests: readonly Request[],
+  folder: string,
+  { dtype, threads }: BenchOptions,
+): Promise<Contestant> {
+  const fleet = await FleetRun.start({
+    models: `bench=${folder}`,
+    model: "bench",
+    workers: 1,
+    threads,
+    env: { RANKFLEET_DTYPE: dtype },
+  });
+  const tokens = async (kind: string): Promise<number> =>
+    fleet.metric(`rankfleet_tokens_total{model="bench",kind="${kind}"}`);
+  return {
+    async run() {
+      const [real, padded] = [await tokens("real"), await tokens("padded")];
+      const seconds = await fleet.run(requests);
+      const realOverPadded = ((await tokens("real")) - real) / ((await tokens("padded")) - padded);
+      return { seconds, realOverPadded };
+    },
+    stop: () => fleet.stop(),
+  };
+}
+
+async function peers(
+  requests: readonly Request[],
+  folder: string,
+  { dtype, threads }: BenchOptions,
+): Promise<Record<string, Contestant>> {
+  const naive = await NaiveQueue.start({ folder, dtype, threads });
+  const inProcess = await TransformersJs.load({ folder, dtype, threads });
+  return {
+    [NAIVE]: {
+      run: async () => ({ seconds: await naive.run(requests) }),
+      stop: () => naive.stop(),
+    },
+    [IN_PROCESS]: {
+      async run() {
+        const start = performance.now();
+        for (const request of requests) await inProcess.score(request);
+        return { seconds: (performance.now() - start) / 1000 };
+      },
+      stop: () => inProcess.close(),
+    },
+  };
+}
+
+function report(
+  workload: Workload,
+  pairs: number,
+  { model, dtype, threads }: BenchOptions,
+  runs: Readonly<Record<string, readonly Measured[]>>,
+): SuiteReport {
+  const speed = (name: string): number => median(runs[name]!.map((run) => run.pairsPerSecond));
+  const over = (name: string): number =>
+    median(
+      runs[FLEET]!.map((run, round) => run.pairsPerSecond / runs[name]![round]!.pairsPerSecond),
+    );
+  const padding = (name: string): string => {
+    const shares = runs[name]!.flatMap((run) => run.realOverPadded ?? []);
+    return shares.length === 0 ? "–" : `${(100 * median(shares)).toFixed(1)} %`;
+  };
+  return {
+    what: `${workload.what}; ${pairs} pairs, model ${model} ${dtype}, ${threads} inference thread${threads === 1 ? "" : "s"} each`,
+    table: [
+      ["contestant", "pairs/s", "real ÷ padded", "rankfleet ÷ it"],
+      ...Object.keys(runs).map((name) => [
+        name,
+        speed(name).toFixed(0),
+        padding(name),
+        over(name).toFixed(2),
+      ]),
+    ],
+    ratios: {
+      endToEndOverLimit: over(LIMIT),
+      overBestPolicy: Math.min(...Object.keys(REPLAYED).map(over)),
+      realOverPadded: median(runs[FLEET]!.map((run) => run.realOverPadded!)),
+      ...(runs[NAIVE] === undefined ? {} : { overNaivePeer: over(NAIVE) }),
+    },
+    runs: { workload: workload.name, pairs, model, dtype, threads, contestants: runs },
+  };
+}
