@@ -65,8 +65,12 @@ interface ThreadData {
 
 function answer(worker: Worker): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
+    const onError = (error: unknown): void => reject(error);
+    worker.once("error", onError);
+    worker.once("message", (message) => {
+      worker.off("error", onError);
+      resolve(message);
+    });
   });
 }
 
@@ -81,12 +85,13 @@ async function serve({ folder, dtype, requests }: ThreadData): Promise<void> {
   const session = await openBackend(opened.weights, { device: "cpu", intraOpThreads: 1 });
   const rows: Row[] = [];
   const pairs: PolicyPair[] = [];
-  for (const { query, documents } of requests) {
+  for (const [request, { query, documents }] of requests.entries()) {
     const { ids, offsets, secondStarts } = model.encode(query, documents, {}).pairs;
     for (const [pair, second] of secondStarts.entries()) {
       const row = ids.subarray(offsets[pair], offsets[pair + 1]);
       rows.push({ ids: row, second });
-      pairs.push({ tokens: row.length, characters: query.length + documents[pair]!.length });
+      const characters = query.length + documents[pair]!.length;
+      pairs.push({ tokens: row.length, characters, request });
     }
   }
   parentPort!.on("message", async (batches: number[][]) => {

@@ -3,22 +3,25 @@ import { expect, test } from "vitest";
 import {
   infinityPolicy,
   realOverPadded,
+  siePairsPolicy,
   siePolicy,
   sortedPolicy,
   teiPolicy,
   type PolicyPair,
 } from "./policies.ts";
 
-const pairs: fc.Arbitrary<PolicyPair[]> = fc.array(
-  fc
-    .integer({ min: 8, max: 512 })
-    .chain((tokens) =>
-      fc
-        .integer({ min: 2 * tokens, max: 6 * tokens })
-        .map((characters) => ({ tokens, characters })),
-    ),
-  { maxLength: 600 },
-);
+const pairs: fc.Arbitrary<PolicyPair[]> = fc
+  .array(
+    fc
+      .integer({ min: 8, max: 512 })
+      .chain((tokens) =>
+        fc
+          .integer({ min: 2 * tokens, max: 6 * tokens })
+          .map((characters) => ({ tokens, characters, request: 0 })),
+      ),
+    { maxLength: 600 },
+  )
+  .map((list) => list.map((pair, index) => ({ ...pair, request: Math.floor(index / 4) })));
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 test.each([
@@ -26,6 +29,7 @@ test.each([
   ["TEI", teiPolicy],
   ["infinity", infinityPolicy],
   ["SIE", siePolicy],
+  ["SIE by pairs", siePairsPolicy],
 ])("%s puts every pair in exactly one batch", (_, policy) => {
   fc.assert(
     fc.property(pairs, (list) => {
@@ -48,8 +52,9 @@ test("each keeps its caps", () => {
       for (const batch of infinityPolicy(list)) expect(batch.length).toBeLessThanOrEqual(32);
       for (const batch of siePolicy(list)) {
         const characters = sum(batch.map((index) => list[index]!.characters));
-        expect(batch.length === 1 || characters <= 16_384).toBe(true);
-        expect(batch.length).toBeLessThanOrEqual(64);
+        const requests = new Set(batch.map((index) => list[index]!.request)).size;
+        expect(requests === 1 || characters <= 16_384).toBe(true);
+        expect(requests).toBeLessThanOrEqual(64);
       }
       for (const batch of sortedPolicy(2048)(list)) {
         expect(batch.length === 1 || tokens(batch) <= 2048).toBe(true);
@@ -60,7 +65,7 @@ test("each keeps its caps", () => {
 });
 
 test("padding is what the longest of a batch adds to the others", () => {
-  const list = [10, 20, 30].map((tokens) => ({ tokens, characters: 1 }));
+  const list = [10, 20, 30].map((tokens) => ({ tokens, characters: 1, request: 0 }));
   expect(realOverPadded(list, [[0, 1, 2]])).toBeCloseTo(60 / 90);
   expect(realOverPadded(list, [[0], [1], [2]])).toBe(1);
 });

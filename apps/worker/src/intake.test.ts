@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Intake } from "./intake.ts";
 
-const appetite = { tokensPerRound: 4000, tokensPerMs: 100 };
+const appetite = { tokensPerRound: 4000, tokensPerMs: 10 };
 
 function after(jobs: number, job: { tokens: number; characters: number }, of = appetite): number {
   const intake = new Intake(of);
@@ -21,7 +21,7 @@ test("three rounds of batches are in hand, whatever the jobs' size", () => {
 
 test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
   const fast = { tokensPerRound: 4000, tokensPerMs: 2000 };
-  expect(after(1, { tokens: 1000, characters: 4000 }, fast)).toBe(80);
+  expect(after(1, { tokens: 5000, characters: 20_000 }, fast)).toBe(100);
 });
 
 test("jobs of many megabytes are taken one at a time", () => {

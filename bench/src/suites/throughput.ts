@@ -3,7 +3,7 @@ import { FleetRun } from "../fleet-run.ts";
 import { modelFor } from "../models/model-for.ts";
 import { NaiveQueue } from "../peers/naive-queue.ts";
 import { TransformersJs } from "../peers/transformers-js.ts";
-import { REPLAYED, sortedPolicy, type Policy } from "../policies.ts";
+import { HYPOTHETICAL, REPLAYED, sortedPolicy, type Policy } from "../policies.ts";
 import { median, progress, type BenchOptions, type Suite, type SuiteReport } from "../suite.ts";
 import { requestsOf, type Request, type Workload } from "../workloads.ts";
 

@@ -15,8 +15,8 @@ import { TokenBudget } from "./token-budget.ts";
 /**
  * Pairs of many requests in, logits out: fills the devices with batches from one {@link PairQueue}.
  *
- * Each device has up to {@link BATCHES_PER_DEVICE} batches under way, so that the next one already
- * lies in its thread when a forward pass ends. Equal sequences of requests that wait at the same time
+ * Each device has at least two batches under way and some milliseconds of work beside the one that
+ * computes, so that the next one already lies in its thread when a forward pass ends. Equal sequences of requests that wait at the same time
  * are one pair. A batch that throws is halved until the pair that cannot be scored stands alone; only
  * that pair fails.
  */
@@ -29,6 +29,7 @@ export class Batcher {
   readonly #maxPadding: number;
   readonly #onBatch: (report: BatchReport) => void;
   #shared = 0;
+  #meanBatchMs = READY_MS;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
     this.#devices = devices;
@@ -99,7 +100,7 @@ export class Batcher {
     for (;;) {
       const device = this.#devices.reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
       // An urgent batch overtakes the one that lies ready in the device's thread.
-      const most = this.#queue.has(0) ? BATCHES_PER_DEVICE + 1 : BATCHES_PER_DEVICE;
+      const most = this.#batchesAhead + (this.#queue.has(0) ? 1 : 0);
       if (device.inFlight >= most) return;
       const batch = this.#queue.take({
         cost: this.#cost.cost,
@@ -156,8 +157,15 @@ export class Batcher {
     if (digest !== undefined && this.#byDigest.get(digest) === pair) this.#byDigest.delete(digest);
   }
 
+  /** Short batches need more of them ready: a collection of garbage here takes some milliseconds too. */
+  get #batchesAhead(): number {
+    const batches = 1 + Math.ceil(READY_MS / Math.max(0.1, this.#meanBatchMs));
+    return Math.min(MOST_BATCHES_AHEAD, Math.max(2, batches));
+  }
+
   #learn(pairs: readonly QueuedPair[], ms: number): void {
     this.#budget.succeeded();
+    this.#meanBatchMs += 0.1 * (ms - this.#meanBatchMs);
     this.#cost.observe({ rows: pairs.length, length: longest(pairs), ms });
   }
 }
@@ -186,7 +194,8 @@ export interface BatchReport {
   readonly tags: readonly unknown[];
 }
 
-const BATCHES_PER_DEVICE = 2;
+const READY_MS = 15;
+const MOST_BATCHES_AHEAD = 8;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
 
