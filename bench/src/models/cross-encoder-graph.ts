@@ -1,4 +1,5 @@
-import { GraphWriter } from "./onnx-writer.ts";
+import type { OnnxModel } from "@rankfleet/graph";
+import { GraphWriter } from "./graph-writer.ts";
 
 /** The shape of a BERT cross-encoder. */
 export interface CrossEncoderShape {
@@ -13,39 +14,32 @@ export interface CrossEncoderShape {
 /**
  * A BERT cross-encoder (Devlin et al. 2019) with random weights: what a Hugging Face export computes, op by
  * op, so it costs what a trained one costs and ranks nothing. Seeded: the same shape is the same file.
- *
- * `int8` is static QDQ: weights int8 per output channel, activations uint8 with fixed scales. The scales are
- * chosen for random weights behind a layer norm, not calibrated: `rankfleet models quantize` does that.
  */
-export function crossEncoderGraph(shape: CrossEncoderShape, dtype: "fp32" | "int8"): Uint8Array {
-  return new CrossEncoder(shape, dtype).build();
+export function crossEncoderGraph(shape: CrossEncoderShape): OnnxModel {
+  return new CrossEncoder(shape).build();
 }
 
 class CrossEncoder {
   readonly #shape: CrossEncoderShape;
-  readonly #isInt8: boolean;
   readonly #graph = new GraphWriter();
   readonly #random = normal(7);
 
-  constructor(shape: CrossEncoderShape, dtype: "fp32" | "int8") {
+  constructor(shape: CrossEncoderShape) {
     this.#shape = shape;
-    this.#isInt8 = dtype === "int8";
   }
 
-  build(): Uint8Array {
+  build(): OnnxModel {
     const graph = this.#graph;
     const mask = this.#mask();
     let x = this.#embeddings();
     for (let layer = 0; layer < this.#shape.layers; layer++) x = this.#layer(x, mask);
-    const first = graph.node("Gather", [x, graph.constant(BigInt64Array.of(0n), [])], {
-      axis: { int: 1 },
-    });
+    const first = graph.node("Gather", [x, graph.integer(0)], { axis: { int: 1 } });
     const { hidden } = this.#shape;
-    const pooled = graph.node("Tanh", [this.#linear(first, hidden, hidden, 8)]);
+    const pooled = graph.node("Tanh", [this.#linear(first, hidden, hidden)]);
     // Larger weights at the end, so that pairs get scores that can be told apart.
     const weight = graph.constant(this.#normals(hidden, 1), [hidden, 1]);
     graph.node("MatMul", [pooled, weight], {}, "logits");
-    return graph.finish(["input_ids", "attention_mask", "token_type_ids"], ["logits"]);
+    return graph.finish(["input_ids", "attention_mask", "token_type_ids"], "logits");
   }
 
   /** 0 for a real token, a large negative number for padding: [rows, 1, 1, length]. */
@@ -54,7 +48,7 @@ class CrossEncoder {
     const real = graph.node("Cast", ["attention_mask"], { to: { int: 1 } });
     const padding = graph.node("Sub", [graph.scalar(1), real]);
     const masked = graph.node("Mul", [padding, graph.scalar(-1e9)]);
-    return graph.node("Unsqueeze", [masked, graph.shape(1, 2)]);
+    return graph.node("Unsqueeze", [masked, graph.integers(1, 2)]);
   }
 
   #embeddings(): string {
@@ -66,9 +60,9 @@ class CrossEncoder {
     const types = graph.node("Gather", [table(2), "token_type_ids"]);
     const length = graph.node("Gather", [
       graph.node("Shape", ["input_ids"]),
-      graph.constant(BigInt64Array.of(1n), [1]),
+      graph.integers(1),
     ]);
-    const place = graph.node("Slice", [table(positions), graph.shape(0), length, graph.shape(0)]);
+    const place = graph.node("Slice", [table(positions), graph.integers(0), length, graph.integers(0)]);
     return this.#norm(graph.node("Add", [graph.node("Add", [words, types]), place]));
   }
 
@@ -76,10 +70,9 @@ class CrossEncoder {
     const graph = this.#graph;
     const { hidden, heads, intermediate } = this.#shape;
     const size = hidden / heads;
-    const shared = this.#activation(x, 10);
     const project = (perm: readonly number[]): string => {
-      const flat = this.#linear(shared, hidden, hidden);
-      const split = graph.node("Reshape", [flat, graph.shape(0, 0, heads, size)]);
+      const flat = this.#linear(x, hidden, hidden);
+      const split = graph.node("Reshape", [flat, graph.integers(0, 0, heads, size)]);
       return graph.node("Transpose", [split], { perm: { ints: perm } });
     };
     const [query, key, value] = [project([0, 2, 1, 3]), project([0, 2, 3, 1]), project([0, 2, 1, 3])];
@@ -89,46 +82,18 @@ class CrossEncoder {
     const mixed = graph.node("Transpose", [graph.node("MatMul", [weights, value])], {
       perm: { ints: [0, 2, 1, 3] },
     });
-    const joined = graph.node("Reshape", [mixed, graph.shape(0, 0, hidden)]);
-    const attended = this.#norm(graph.node("Add", [this.#linear(joined, hidden, hidden, 4), x]));
-    const wide = this.#gelu(this.#linear(attended, hidden, intermediate, 10));
-    return this.#norm(graph.node("Add", [this.#linear(wide, intermediate, hidden, 6), attended]));
+    const joined = graph.node("Reshape", [mixed, graph.integers(0, 0, hidden)]);
+    const attended = this.#norm(graph.node("Add", [this.#linear(joined, hidden, hidden), x]));
+    const wide = this.#gelu(this.#linear(attended, hidden, intermediate));
+    return this.#norm(graph.node("Add", [this.#linear(wide, intermediate, hidden), attended]));
   }
 
-  /** x · W + b; in int8 both sides go through a quantiser, unless x did already. */
-  #linear(x: string, from: number, to: number, range?: number): string {
+  /** x · W + b */
+  #linear(x: string, from: number, to: number): string {
     const graph = this.#graph;
-    const input = range === undefined ? x : this.#activation(x, range);
-    const values = this.#normals(from * to, 0.05);
-    const weight = this.#isInt8 ? this.#int8(values, from, to) : graph.constant(values, [from, to]);
+    const weight = graph.constant(this.#normals(from * to, 0.05), [from, to]);
     const bias = graph.constant(this.#normals(to, 0.01), [to]);
-    return graph.node("Add", [graph.node("MatMul", [input, weight]), bias]);
-  }
-
-  /** uint8 over −range … range. */
-  #activation(x: string, range: number): string {
-    if (!this.#isInt8) return x;
-    const graph = this.#graph;
-    const by = [graph.scalar((2 * range) / 255), graph.constant(Uint8Array.of(128), [])];
-    return graph.node("DequantizeLinear", [graph.node("QuantizeLinear", [x, ...by]), ...by]);
-  }
-
-  #int8(values: Float32Array, from: number, to: number): string {
-    const graph = this.#graph;
-    const scales = new Float32Array(to);
-    for (let i = 0; i < values.length; i++) {
-      scales[i % to] = Math.max(scales[i % to]!, Math.abs(values[i]!) / 127);
-    }
-    const quantised = Int8Array.from(values, (value, i) => Math.round(value / scales[i % to]!));
-    return graph.node(
-      "DequantizeLinear",
-      [
-        graph.constant(quantised, [from, to]),
-        graph.constant(scales, [to]),
-        graph.constant(new Int8Array(to), [to]),
-      ],
-      { axis: { int: 1 } },
-    );
+    return graph.node("Add", [graph.node("MatMul", [x, weight]), bias]);
   }
 
   #norm(x: string): string {

@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { calibrateActivations, quantizeStatic, readModel, writeModel } from "@rankfleet/graph";
 import { boxFolder } from "@rankfleet/worker";
+import { requestsOf, WORKLOADS } from "../workloads.ts";
 import { crossEncoderGraph } from "./cross-encoder-graph.ts";
 
 /** Published shapes: MiniLM-L6 and L12 (Wang et al. 2020), BERT base (BGE base). */
@@ -24,7 +26,7 @@ export async function modelFor(name: ModelName, dtype: Dtype): Promise<string> {
     return boxFolder();
   }
   const root = fileURLToPath(new URL("../../../node_modules/.cache/rankfleet-bench", import.meta.url));
-  const folder = join(root, `${name}-1`);
+  const folder = join(root, `${name}-2`);
   const file = join(folder, "onnx", dtype === "fp32" ? "model.onnx" : "model_int8.onnx");
   if (existsSync(file)) return folder;
   process.stderr.write(`building ${name} ${dtype} with random weights …\n`);
@@ -50,7 +52,16 @@ export async function modelFor(name: ModelName, dtype: Dtype): Promise<string> {
     pad_token_id: 0,
   };
   await writeFile(join(folder, "config.json"), `${JSON.stringify(config, undefined, 2)}\n`);
-  await writeFile(`${file}.part`, crossEncoderGraph(shape, dtype));
-  await rename(`${file}.part`, file);
+  const fp32 = join(folder, "onnx", "model.onnx");
+  if (!existsSync(fp32)) {
+    await writeModel(`${fp32}.part`, crossEncoderGraph(shape));
+    await rename(`${fp32}.part`, fp32);
+  }
+  if (dtype === "int8") {
+    const model = await readModel(fp32);
+    quantizeStatic(model, await calibrateActivations(folder, requestsOf(WORKLOADS["mixed"]!, 50)));
+    await writeModel(`${file}.part`, model);
+    await rename(`${file}.part`, file);
+  }
   return folder;
 }

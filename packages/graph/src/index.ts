@@ -1,0 +1,11 @@
+export { calibrateActivations, type CalibrationRequest } from "./calibrate-activations.ts";
+export {
+  readModel,
+  writeModel,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxTensor,
+} from "./model-file.ts";
+export { quantizeStatic, type Range } from "./quantize-static.ts";
+export { quantizeWeights } from "./quantize-weights.ts";
+export { tensor } from "./tensor.ts";
