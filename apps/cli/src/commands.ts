@@ -49,6 +49,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/judge.ts")).configureJudge,
   },
   {
+    name: "models",
+    description: "What a model folder is and costs here; make a smaller, faster file of one.",
+    load: async () => (await import("./commands/models.ts")).configureModels,
+  },
+  {
     name: "queue",
     description: "Look at the queues.",
     load: async () => (await import("./commands/queue.ts")).configureQueue,

@@ -1,4 +1,4 @@
 export { boxFolder } from "./box.ts";
 export { runWorker } from "./run-worker.ts";
-export { workerSettings } from "./settings.ts";
+export { calibrationFolder, workerSettings } from "./settings.ts";
 export type { ModelSpec, WorkerSettings } from "./settings.ts";

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { Reranker, type BatchReport } from "@rankfleet/core";
 import {
   RedisScoreCache,
@@ -11,7 +10,7 @@ import type { Keys } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
-import type { ModelSpec, WorkerSettings } from "./settings.ts";
+import { calibrationFolder, type ModelSpec, type WorkerSettings } from "./settings.ts";
 import { traceBatch } from "./spans.ts";
 
 interface LoadContext {
@@ -48,7 +47,7 @@ async function load(
     dtype: settings.dtype,
     threads: settings.threads,
     maxBatchTokens: settings.maxBatchTokens,
-    calibrationFolder: join(settings.cacheFolder, "calibration"),
+    calibrationFolder: calibrationFolder(settings.cacheFolder),
     cache:
       maxPairs === 0
         ? undefined

@@ -23,6 +23,17 @@ export interface ModelSpec {
   readonly folder?: string;
 }
 
+function defaultCacheFolder(): string {
+  return join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "rankfleet");
+}
+
+/** Where calibrations are kept. */
+export function calibrationFolder(
+  cacheFolder: string = process.env["RANKFLEET_CACHE_FOLDER"] || defaultCacheFolder(),
+): string {
+  return join(cacheFolder, "calibration");
+}
+
 const modelSpec: z.ZodType<ModelSpec> = z
   .string()
   .transform((spec): ModelSpec => {
@@ -114,7 +125,7 @@ export const workerSettings: {
     flag: "--cache-folder <folder>",
     env: "RANKFLEET_CACHE_FOLDER",
     parse: text("a folder"),
-    default: join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "rankfleet"),
+    default: defaultCacheFolder(),
     defaultText: "~/.cache/rankfleet",
     help: "Where calibrations are kept.",
   },

@@ -13,6 +13,7 @@ const TOLERANCE: Readonly<Record<string, number>> = {
   fp32: 0.002,
   simulated: 0,
   fp16: 0.03,
+  w8: 0.1,
   int8: 0.25,
   uint8: 0.25,
   q8: 0.25,

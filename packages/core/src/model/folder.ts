@@ -50,6 +50,8 @@ const DTYPES: readonly (readonly [suffix: string, dtype: string])[] = [
   ["_fp16", "fp16"],
   ["_int8", "int8"],
   ["_uint8", "uint8"],
+  // 8-bit weights, float arithmetic: what `rankfleet models quantize --method weights` writes.
+  ["_w8", "w8"],
   ["_quantized", "q8"],
   ["_q4", "q4"],
   ["_q4f16", "q4f16"],

@@ -1,0 +1,189 @@
+import { cp, mkdir, readFile, rm, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { CoreError, openModelFolder, Reranker } from "@rankfleet/core";
+import {
+  calibrateActivations,
+  quantizeStatic,
+  quantizeWeights,
+  readModel,
+  writeModel,
+  type CalibrationRequest,
+} from "@rankfleet/graph";
+import { table } from "../../print.ts";
+
+interface QuantizeFlags {
+  readonly out: string;
+  readonly method: "static" | "weights";
+  readonly calibration?: string;
+  readonly pairs: number;
+  readonly json?: boolean;
+}
+
+/** Of the calibration text, the share that is kept to compare scores on. */
+const HELD_OUT = 0.2;
+
+/** `rankfleet models quantize` */
+export async function quantizeModel(folder: string, flags: QuantizeFlags): Promise<void> {
+  const source = await openModelFolder(folder, "fp32");
+  if (resolve(flags.out) === source.path) throw wrong("out", "must be another folder than the model's");
+  if (flags.calibration === undefined) {
+    throw wrong(
+      "calibration",
+      "is missing: give a file of JSON lines like {\"query\": …, \"documents\": […]}, some hundred pairs of the kind that the model will see; both methods are compared with the original on it",
+    );
+  }
+  const requests = await readCalibration(flags.calibration, flags.pairs);
+  const kept = Math.max(1, Math.floor(HELD_OUT * requests.length));
+  const [heldOut, text] = [requests.slice(0, kept), requests.slice(kept)];
+  const model = await readModel(source.weights);
+  const layers =
+    flags.method === "static"
+      ? quantizeStatic(model, await calibrateActivations(folder, text))
+      : quantizeWeights(model);
+  if (layers === 0) {
+    throw wrong("folder", "holds no matrix product with a constant float32 matrix: nothing to quantise");
+  }
+  await copyFolder(source.path, flags.out);
+  const dtype = flags.method === "static" ? "int8" : "w8";
+  const file = join(flags.out, "onnx", `model_${dtype}.onnx`);
+  await writeModel(file, model);
+  const before = await measure(folder, "fp32", heldOut);
+  const after = await measure(flags.out, dtype, heldOut);
+  const differences = before.logits.map((logit, i) => Math.abs(logit - after.logits[i]!));
+  const report = {
+    out: flags.out,
+    dtype,
+    layers,
+    bytes: { before: (await stat(source.weights)).size, after: (await stat(file)).size },
+    pairsPerSecond: { before: before.pairsPerSecond, after: after.pairsPerSecond },
+    batchInvariant: after.batchInvariant,
+    heldOut: {
+      pairs: differences.length,
+      meanDifference: differences.reduce((sum, value) => sum + value, 0) / differences.length,
+      largestDifference: Math.max(...differences),
+      spread: deviation(before.logits),
+      orderKept: sameOrder(before.logits, after.logits),
+    },
+  };
+  process.stdout.write(`${flags.json ? JSON.stringify(report) : describe(report)}\n`);
+}
+
+async function readCalibration(file: string, pairs: number): Promise<CalibrationRequest[]> {
+  const content = await readFile(file, "utf8").catch(() => {
+    throw wrong("calibration", `cannot be read: ${file}`);
+  });
+  const requests: CalibrationRequest[] = [];
+  let count = 0;
+  for (const [index, line] of content.split("\n").entries()) {
+    if (line.trim() === "" || count >= pairs) continue;
+    const request = readLine(line);
+    if (request === undefined) {
+      throw wrong("calibration", `${file}:${index + 1}: is no {"query": …, "documents": […]} or {"query": …, "positive": …}`);
+    }
+    requests.push(request);
+    count += request.documents.length;
+  }
+  if (requests.length >= 5) return requests;
+  throw wrong("calibration", `${file} has ${requests.length} requests; at least 5 are needed`);
+}
+
+function readLine(line: string): CalibrationRequest | undefined {
+  try {
+    const { query, documents, positive } = JSON.parse(line) as Record<string, unknown>;
+    const list: unknown[] = Array.isArray(documents) ? documents : [positive];
+    const texts = list.map((each) =>
+      typeof each === "object" && each !== null && "text" in each ? each.text : each,
+    );
+    const isText = (text: unknown): text is string => typeof text === "string" && text !== "";
+    return isText(query) && texts.length > 0 && texts.every(isText)
+      ? { query, documents: texts }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Everything but the source's own weights. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  await rm(join(to, "onnx"), { recursive: true, force: true });
+  await mkdir(join(to, "onnx"), { recursive: true });
+  const isWeights = (path: string): boolean => /\.onnx(?:_data)?$/u.test(path);
+  await cp(from, to, { recursive: true, filter: (path) => !isWeights(path) });
+}
+
+/** Logits of all pairs, and the speed of a single thread on them. */
+async function measure(
+  folder: string,
+  dtype: string,
+  requests: readonly CalibrationRequest[],
+): Promise<{ logits: number[]; pairsPerSecond: number; batchInvariant: boolean }> {
+  const reranker = await Reranker.load(folder, { dtype, device: "cpu", threads: 1, isSharing: false });
+  try {
+    const score = async (): Promise<number[]> => {
+      const all = await Promise.all(requests.map((texts) => reranker.score({ texts })));
+      return all.flatMap(({ documents }) =>
+        documents.map((document) => (document.state === "scored" ? document.logit : 0)),
+      );
+    };
+    const logits = await score();
+    const start = performance.now();
+    await score();
+    const pairsPerSecond = (1000 * logits.length) / (performance.now() - start);
+    return { logits, pairsPerSecond, batchInvariant: reranker.facts.batchInvariant === true };
+  } finally {
+    await reranker.close();
+  }
+}
+
+function deviation(values: readonly number[]): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+}
+
+/** The share of pairs of pairs that stand in the same order. */
+function sameOrder(before: readonly number[], after: readonly number[]): number {
+  let [same, all] = [0, 0];
+  for (let i = 0; i < before.length; i++) {
+    for (let j = i + 1; j < before.length; j++) {
+      if (before[i] === before[j]) continue;
+      all++;
+      if (before[i]! < before[j]! === after[i]! < after[j]!) same++;
+    }
+  }
+  return all === 0 ? 1 : same / all;
+}
+
+function describe(report: {
+  out: string;
+  dtype: string;
+  layers: number;
+  bytes: { before: number; after: number };
+  pairsPerSecond: { before: number; after: number };
+  batchInvariant: boolean;
+  heldOut: {
+    pairs: number;
+    meanDifference: number;
+    largestDifference: number;
+    spread: number;
+    orderKept: number;
+  };
+}): string {
+  const { bytes, pairsPerSecond, heldOut } = report;
+  const mib = (size: number): string => `${(size / 2 ** 20).toFixed(1)} MiB`;
+  const rows = [
+    ["size", mib(bytes.before), mib(bytes.after)],
+    ["pairs/s, one thread", pairsPerSecond.before.toFixed(0), pairsPerSecond.after.toFixed(0)],
+  ];
+  return [
+    table(["", "fp32", report.dtype], rows),
+    "",
+    `${report.layers} layers quantised; batch invariant: ${report.batchInvariant ? "yes" : "no"}`,
+    `on ${heldOut.pairs} held-out pairs a logit moves by ${heldOut.meanDifference.toPrecision(2)} in the mean and ${heldOut.largestDifference.toPrecision(2)} at most (their spread is ${heldOut.spread.toPrecision(2)});`,
+    `${(100 * heldOut.orderKept).toFixed(1)} % of them stand in the same order`,
+    `${report.out} is ready: rankfleet worker --model ${report.out}`,
+  ].join("\n");
+}
+
+function wrong(field: string, message: string): CoreError {
+  return new CoreError("invalid_input", `${field}: ${message}`, { field });
+}
