@@ -1,4 +1,4 @@
-import { tensor, type OnnxModel, type OnnxNode, type OnnxTensor } from "@rankfleet/graph";
+import { tensorOf, type OnnxModel, type OnnxNode, type OnnxTensor } from "@rankfleet/graph";
 
 type Attribute = NonNullable<OnnxNode["attribute"]>[number];
 type Dimensions = readonly { dim_value?: number; dim_param?: string }[];
@@ -12,7 +12,7 @@ export class GraphWriter {
   /** A constant; returns its name. */
   constant(data: Float32Array | Int8Array | Uint8Array, dims: readonly number[]): string {
     const name = this.#fresh();
-    this.#constants.push(tensor(name, dims, data));
+    this.#constants.push(tensorOf(name, dims, data));
     return name;
   }
 

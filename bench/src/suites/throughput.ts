@@ -28,8 +28,8 @@ export function throughputSuite(workload: Workload): Suite {
     const runs: Record<string, Measured[]> = {};
     try {
       for (let round = 0; round <= options.rounds; round++) {
-        for (const [name, { run }] of Object.entries(contestants)) {
-          const { seconds, realOverPadded } = await run();
+        for (const [name, contestant] of Object.entries(contestants)) {
+          const { seconds, realOverPadded } = await contestant.run();
           const measured = { pairsPerSecond: pairs / seconds, realOverPadded };
           // The first round warms up.
           if (round > 0) (runs[name] ??= []).push(measured);
@@ -40,7 +40,7 @@ export function throughputSuite(workload: Workload): Suite {
         }
       }
     } finally {
-      for (const { stop } of Object.values(contestants)) await stop();
+      for (const contestant of Object.values(contestants)) await contestant.stop();
     }
     return report(workload, pairs, options, runs);
   };
@@ -80,7 +80,12 @@ async function startAll(
   });
   return {
     [LIMIT]: replay(limit),
-    ...Object.fromEntries(Object.entries(REPLAYED).map(([name, policy]) => [name, replay(policy)])),
+    ...Object.fromEntries(
+      Object.entries({ ...REPLAYED, ...HYPOTHETICAL }).map(([name, policy]) => [
+        name,
+        replay(policy),
+      ]),
+    ),
     [FLEET]: await fleetContestant(requests, folder, options),
     ...(options.withPeers ? await peers(requests, folder, options) : {}),
   };

@@ -8,4 +8,4 @@ export {
 } from "./model-file.ts";
 export { quantizeStatic, type Range } from "./quantize-static.ts";
 export { quantizeWeights } from "./quantize-weights.ts";
-export { tensor } from "./tensor.ts";
+export { tensorOf } from "./tensor.ts";

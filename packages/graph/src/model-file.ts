@@ -68,7 +68,7 @@ export async function readModel(file: string): Promise<OnnxModel> {
 }
 
 export async function writeModel(file: string, model: OnnxModel): Promise<void> {
-  await writeFile(file, schema.encode(model as unknown as protobuf.Message).finish());
+  await writeFile(file, schema.encode(model).finish());
 }
 
 const EXTERNAL = 1;

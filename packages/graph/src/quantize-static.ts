@@ -1,7 +1,7 @@
 import { CoreError } from "@rankfleet/core";
 import { linearLayers, type LinearLayer } from "./linear-layers.ts";
 import type { OnnxModel, OnnxNode, OnnxTensor } from "./model-file.ts";
-import { tensor } from "./tensor.ts";
+import { tensorOf } from "./tensor.ts";
 
 /** Smallest and largest value that an activation took on calibration text. */
 export interface Range {
@@ -69,8 +69,8 @@ function quantizeActivation(
   const scale = Math.max((high - low) / 255, 1e-9);
   const zero = Math.round(-low / scale);
   constants.push(
-    tensor(`${name}_scale`, [], Float32Array.of(scale)),
-    tensor(`${name}_zero`, [], Uint8Array.of(zero)),
+    tensorOf(`${name}_scale`, [], Float32Array.of(scale)),
+    tensorOf(`${name}_zero`, [], Uint8Array.of(zero)),
   );
   const by = [`${name}_scale`, `${name}_zero`];
   nodes.push(
@@ -96,9 +96,9 @@ function quantizeWeight(
   const quantised = Int8Array.from(values, (value, i) => Math.round(value / scales[channelOf(i)]!));
   const dims = isTransposed ? [outputs, inputs] : [inputs, outputs];
   constants.push(
-    tensor(`${weight}_int8`, dims, quantised),
-    tensor(`${weight}_scale`, [outputs], scales),
-    tensor(`${weight}_zero`, [outputs], new Int8Array(outputs)),
+    tensorOf(`${weight}_int8`, dims, quantised),
+    tensorOf(`${weight}_scale`, [outputs], scales),
+    tensorOf(`${weight}_zero`, [outputs], new Int8Array(outputs)),
   );
   nodes.push({
     op_type: "DequantizeLinear",

@@ -1,7 +1,7 @@
 import { linearLayers, type LinearLayer } from "./linear-layers.ts";
 import type { OnnxModel, OnnxTensor } from "./model-file.ts";
 import { dropUnused } from "./quantize-static.ts";
-import { tensor } from "./tensor.ts";
+import { tensorOf } from "./tensor.ts";
 
 /** Weights that share a scale. */
 const BLOCK = 128;
@@ -73,7 +73,7 @@ function blocks({ weight, values, inputs, outputs }: LinearLayer): OnnxTensor[] 
     }
   }
   return [
-    tensor(`${weight}_blocks`, [outputs, count, BLOCK], quantised),
-    tensor(`${weight}_scales`, [outputs * count], scales),
+    tensorOf(`${weight}_blocks`, [outputs, count, BLOCK], quantised),
+    tensorOf(`${weight}_scales`, [outputs * count], scales),
   ];
 }

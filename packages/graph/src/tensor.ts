@@ -18,7 +18,7 @@ export function floats(tensor: OnnxTensor): Float32Array | undefined {
   return Float32Array.from(tensor.float_data ?? []);
 }
 
-export function tensor(
+export function tensorOf(
   name: string,
   dims: readonly number[],
   data: Float32Array | Int8Array | Uint8Array,

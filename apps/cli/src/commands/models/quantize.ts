@@ -147,7 +147,7 @@ function sameOrder(before: readonly number[], after: readonly number[]): number 
     for (let j = i + 1; j < before.length; j++) {
       if (before[i] === before[j]) continue;
       all++;
-      if (before[i]! < before[j]! === after[i]! < after[j]!) same++;
+      if ((before[i]! < before[j]!) === (after[i]! < after[j]!)) same++;
     }
   }
   return all === 0 ? 1 : same / all;
