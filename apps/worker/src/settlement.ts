@@ -59,7 +59,10 @@ export class Settlement {
     const { part } = job;
     if (!delivery.isRedelivery && job.cascade === undefined && part === undefined) return false;
     const id = part?.job ?? delivery.jobId;
-    if ((await this.#store.read(homeOf(job), id)) !== undefined) return true;
+    if ((await this.#store.read(homeOf(job), id)) !== undefined) {
+      if (part !== undefined) await this.#parts.forget(this.#model, id);
+      return true;
+    }
     if (part === undefined || !(await this.#parts.has(this.#model, part))) return false;
     await this.#merge(job);
     return true;
