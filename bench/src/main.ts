@@ -13,7 +13,8 @@ How far rankfleet is from the limit, from its rivals' policies and from what peo
 All contestants of a suite run in one go, alternating, on the same pairs and threads. bench/README.md
 
 Options:
-  --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick)
+  --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick);
+                    several with commas between
   --model NAME      ${MODEL_NAMES.join(", ")} (default box); all but box have random weights
   --dtype TYPE      fp32, int8 (default fp32)
   --threads N       inference threads of each contestant (default 1: the other core is the queue's)
@@ -58,8 +59,10 @@ async function main(): Promise<void> {
     withPeers: values.peers,
   };
   const known = [...Object.keys(SUITES), ...Object.keys(GROUPS)];
-  const name = oneOf("--suite", values.suite, known);
-  const names = GROUPS[name] ?? [name];
+  const names = values.suite.split(",").flatMap((each) => {
+    const name = oneOf("--suite", each, known);
+    return GROUPS[name] ?? [name];
+  });
   const suites: Record<string, SuiteReport> = {};
   for (const each of names) {
     const report = await SUITES[each]!(options);

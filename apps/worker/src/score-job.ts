@@ -133,13 +133,12 @@ function keepsTexts({ options, part, cascade }: JobEnvelope): boolean {
 }
 
 function failuresOf(documents: readonly ScoredDocument[]): Record<string, Failure> {
-  return Object.fromEntries(
-    documents.flatMap((document, index) =>
-      document.state === "failed"
-        ? [[index, { ...documentFailure(document.failure), field: `documents[${index}]` }]]
-        : [],
-    ),
-  );
+  const failures: Record<string, Failure> = {};
+  for (const [index, document] of documents.entries()) {
+    if (document.state === "scored") continue;
+    failures[index] = { ...documentFailure(document.failure), field: `documents[${index}]` };
+  }
+  return failures;
 }
 
 /** Only the documents that the caller will be shown. */

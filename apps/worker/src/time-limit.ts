@@ -7,10 +7,13 @@ export class TimeLimit {
   readonly #timer: NodeJS.Timeout | undefined;
 
   constructor(deadline: number | undefined, clock: RedisClock, lease: AbortSignal | undefined) {
+    if (deadline === undefined) {
+      this.signal = lease ?? new AbortController().signal;
+      return;
+    }
     const controller = new AbortController();
     this.signal =
       lease === undefined ? controller.signal : AbortSignal.any([controller.signal, lease]);
-    if (deadline === undefined) return;
     const over = (): void => controller.abort(pastDeadline());
     const leftMs = deadline - clock.now();
     if (leftMs <= 0) over();

@@ -83,24 +83,27 @@ export const interactive: Suite = async () => {
   const latencies: number[] = [];
   try {
     await fleet.run(shortRequests(40, 100));
-    const batches = await fleet.metric("rankfleet_batch_duration_seconds_count");
-    const busy = await fleet.metric("rankfleet_batch_duration_seconds_sum");
+    const batchTotals = async (): Promise<{ count: number; seconds: number }> => ({
+      count: await fleet.metric("rankfleet_batch_duration_seconds_count"),
+      seconds: await fleet.metric("rankfleet_batch_duration_seconds_sum"),
+    });
+    const before = await batchTotals();
     const { client } = fleet;
     let queued = 0;
     for (const request of shortRequests(10_000, 100)) {
       await client.enqueue({ ...request, priority: "bulk" });
       if (++queued % 2000 === 0) progress(`interactive: ${queued * 100} bulk pairs queued`);
     }
-    for (let i = 0; i < 200; i++) {
+    // Of bulk alone: an interactive batch is smaller.
+    const after = await batchTotals();
+    const batchMs = (1000 * (after.seconds - before.seconds)) / (after.count - before.count);
+    for (let i = 0; i < 400; i++) {
       const documents = Array.from({ length: 10 }, (_, j) => `interactive document ${i} ${j}`);
       const start = performance.now();
       await client.rerank({ query: `interactive ${i}`, documents, priority: "interactive" });
       latencies.push(performance.now() - start);
       await new Promise((resolve) => setTimeout(resolve, 7 * (i % 5)));
     }
-    const count = (await fleet.metric("rankfleet_batch_duration_seconds_count")) - batches;
-    const seconds = (await fleet.metric("rankfleet_batch_duration_seconds_sum")) - busy;
-    const batchMs = (1000 * seconds) / count;
     const p = (share: number): number => percentile(latencies, share);
     return {
       what: `${LABEL} of ${PAIRS_PER_SECOND} pairs/s; requests of 10 documents while 1,000,000 bulk pairs are queued`,

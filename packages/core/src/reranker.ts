@@ -79,7 +79,9 @@ export class Reranker {
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
     const folder = await openModelFolder(path, options.dtype);
     const { facts } = openModel(folder);
-    return new Reranker(facts, await openEngine(folder, facts, options), options);
+    const withDigests = options.cache !== undefined;
+    const engine = await openEngine(folder, facts, { ...options, withDigests });
+    return new Reranker(facts, engine, options);
   }
 
   /** Pairs that wait for a device. */
@@ -120,6 +122,7 @@ export class Reranker {
       const { encoded, texts, durationMs } = await this.#tokenizer.call(
         toTokenize,
         movable(request),
+        options.lane,
       );
       const tokenized = performance.now();
       const { digests } = encoded.pairs;
@@ -155,7 +158,7 @@ export class Reranker {
   }
 }
 
-export interface RerankerOptions extends EngineOptions {
+export interface RerankerOptions extends Omit<EngineOptions, "withDigests"> {
   /**
    * Largest batch in tokens, padding included. Default: where the device is at its best by its
    * calibration; without one 2,048 on a CPU, 32,768 elsewhere.

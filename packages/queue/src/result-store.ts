@@ -11,8 +11,6 @@ export class ResultStore {
   readonly #keys: Keys;
   readonly #ttlMs: number;
   readonly #settle: Script;
-  /** When each producer's stream got its time to live last. */
-  readonly #streamsKept = new Map<string, number>();
 
   constructor(redis: Redis, keys: Keys, options: { ttlMs?: number | undefined } = {}) {
     this.#redis = redis;
@@ -22,7 +20,7 @@ export class ResultStore {
   }
 
   /**
-   * Writes the record for the attempt that holds the job's lock, frees the payload, and wakes the
+   * Writes the record for the attempt that holds the job's lock, frees the payload, and tells the
    * producer.
    *
    * @returns `lost_lock` if another attempt may be at work by now: nothing was written.
@@ -36,10 +34,11 @@ export class ResultStore {
       job.token,
       formatResult(record),
       this.#ttlMs,
+      job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
+      job.jobId,
     );
     if (outcome === LOST_LOCK) return "lost_lock";
     await this.#freePast(job);
-    await this.#wake(job);
     return outcome === WRITTEN ? "written" : "already_settled";
   }
 
@@ -55,7 +54,9 @@ export class ResultStore {
     );
     await this.#redis.del(keys.payload(job.jobId));
     await this.#freePast(job);
-    await this.#wake(job);
+    if (job.replyTo !== undefined) {
+      await this.#redis.publish(this.#keys.ended(job.replyTo), job.jobId);
+    }
     return written === "OK" ? "written" : "already_settled";
   }
 
@@ -70,23 +71,6 @@ export class ResultStore {
    */
   async #freePast({ jobId, past = [] }: SettledJob): Promise<void> {
     await Promise.all(past.map((model) => this.#redis.del(this.#keys.model(model).payload(jobId))));
-  }
-
-  /** The record is the truth; this only spares the producer the wait for its next poll. */
-  async #wake({ jobId, replyTo }: SettledJob): Promise<void> {
-    if (replyTo === undefined) return;
-    const stream = this.#keys.wake(replyTo);
-    const wake = this.#redis.xadd(stream, "MAXLEN", "~", WAKE_STREAM_LENGTH, "*", "job", jobId);
-    await Promise.all([wake, this.#keep(stream)]);
-  }
-
-  /** Streams of producers that are gone go too. Now and then is enough. */
-  async #keep(stream: string): Promise<void> {
-    const now = Date.now();
-    if (now - (this.#streamsKept.get(stream) ?? 0) < WAKE_STREAM_TTL_MS / 60) return;
-    if (this.#streamsKept.size > 1000) this.#streamsKept.clear();
-    this.#streamsKept.set(stream, now);
-    await this.#redis.pexpire(stream, WAKE_STREAM_TTL_MS);
   }
 }
 
@@ -109,19 +93,25 @@ export type SettleOutcome = "written" | "already_settled" | "lost_lock";
 
 /** A day: over a weekend a pipeline re-attaches by streaming, not by remembering. */
 export const RESULT_TTL_MS: number = 24 * 3600 * 1000;
-const WAKE_STREAM_LENGTH = 10_000;
-const WAKE_STREAM_TTL_MS = 3600 * 1000;
 
 const WRITTEN = 1;
 const LOST_LOCK = -1;
 
 /**
  * KEYS: 1 the job's lock, 2 its result, 3 its payload. ARGV: 1 the attempt's token, 2 the record,
- * 3 its time to live in ms. Returns 1 written, 0 already settled, -1 the attempt lost its lock.
+ * 3 its time to live in ms, 4 the producer's channel or "", 5 the job's id. Returns 1 written, 0 already
+ * settled, -1 the attempt lost its lock.
+ *
+ * A record of ordinary size goes out with the news, which spares its producer the way back for it.
  */
 const SETTLE_SCRIPT = `
 if redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
 local written = redis.call("SET", KEYS[2], ARGV[2], "PX", ARGV[3], "NX")
 redis.call("DEL", KEYS[3])
+if ARGV[4] ~= "" then
+  local news = ARGV[5]
+  if written and #ARGV[2] <= 65536 then news = news .. " " .. ARGV[2] end
+  redis.call("PUBLISH", ARGV[4], news)
+end
 return written and 1 or 0
 `;

@@ -4,6 +4,7 @@ import {
   ClientClosedError,
   JobFailedError,
   JobNotFoundError,
+  parseResult,
   type Keys,
   type ResultRecord,
 } from "./contract/index.ts";
@@ -13,35 +14,49 @@ import type { ResultStore } from "./result-store.ts";
 /**
  * Waits for result records on a producer's behalf.
  *
- * Workers put the ids of ended jobs on this producer's stream, which one blocking connection reads:
- * that is the fast way. Correctness does not hang on it: every waiting job is also looked up every few
- * seconds, so a trimmed stream, a lost connection, or a job of another producer only costs time.
+ * Workers publish the end of a job, with its record, on this producer's channel: that is the fast way.
+ * Correctness does not hang on it: every waiting job is also looked up every few seconds, so a lost
+ * message, a lost connection, or a job of another producer only costs time.
  */
 export class ResultWaiter {
   readonly #store: ResultStore;
   readonly #producer: JobProducer;
-  readonly #stream: string;
-  readonly #blocking: Redis;
+  readonly #channel: string;
+  readonly #subscriber: Redis;
   readonly #pollMs: number;
   readonly #waiting = new Map<string, Waiting[]>();
-  #loop: Promise<void> | undefined;
+  /** Jobs that ended before anybody waited for them. */
+  readonly #missed = new Set<string>();
+  #hasLostCount = false;
+  #hasStarted = false;
+  #isListening = false;
   #pollTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  /** @param blocking A connection of its own: it spends its life inside XREAD. */
+  /** @param subscriber A connection of its own: it is in subscriber mode. */
   constructor(options: {
     store: ResultStore;
     producer: JobProducer;
     keys: Keys;
     producerId: string;
-    blocking: Redis;
+    subscriber: Redis;
     pollMs?: number | undefined;
   }) {
     this.#store = options.store;
     this.#producer = options.producer;
-    this.#stream = options.keys.wake(options.producerId);
-    this.#blocking = options.blocking;
+    this.#channel = options.keys.ended(options.producerId);
+    this.#subscriber = options.subscriber;
     this.#pollMs = options.pollMs ?? POLL_MS;
+  }
+
+  /** Whether the end of a job that is enqueued from now on will be heard of. */
+  get isListening(): boolean {
+    return this.#isListening;
+  }
+
+  /** Whether a job that was enqueued while this listened ended before anybody waited for it. */
+  hasMissed(jobId: string): boolean {
+    return this.#missed.delete(jobId) || this.#hasLostCount;
   }
 
   /**
@@ -85,48 +100,45 @@ export class ResultWaiter {
   }
 
   /** Everybody who still waits gets a ClientClosedError. */
-  async close(): Promise<void> {
+  close(): void {
     this.#isClosed = true;
     clearInterval(this.#pollTimer);
     for (const jobId of this.#waiting.keys()) this.#each(jobId, (each) => each.reject(closed()));
-    this.#blocking.disconnect();
-    await this.#loop;
+    this.#subscriber.disconnect();
   }
 
   #start(): void {
-    if (this.#loop !== undefined) return;
-    this.#loop = this.#listen();
-    this.#pollTimer = setInterval(() => void this.#poll(), this.#pollMs);
+    if (this.#hasStarted) return;
+    this.#hasStarted = true;
+    this.#subscriber.on("message", (_channel: string, news: string) => this.#hear(news));
+    // What was published while the connection was lost is gone: look at once.
+    this.#subscriber.on("ready", () => void this.#poll(0));
+    // ioredis subscribes again after each reconnection.
+    this.#subscriber.subscribe(this.#channel).then(
+      () => (this.#isListening = true),
+      () => {}, // Closed meanwhile.
+    );
+    this.#pollTimer = setInterval(() => void this.#poll(this.#pollMs), this.#pollMs);
   }
 
-  async #listen(): Promise<void> {
-    let last = "0-0";
-    while (!this.#isClosed) {
-      try {
-        const reply = await this.#blocking.xread(
-          "COUNT",
-          1000,
-          "BLOCK",
-          BLOCK_MS,
-          "STREAMS",
-          this.#stream,
-          last,
-        );
-        for (const [, entries] of reply ?? []) {
-          for (const [entryId, fields] of entries) {
-            last = entryId;
-            void this.check(fields[1]!);
-          }
-        }
-      } catch {
-        // The poll goes on meanwhile; ioredis reconnects.
-        if (!this.#isClosed) await new Promise((resolve) => setTimeout(resolve, 100));
-      }
+  /** @param news `<job>`, or `<job> <record>`. */
+  #hear(news: string): void {
+    const space = news.indexOf(" ");
+    const jobId = space < 0 ? news : news.slice(0, space);
+    if (!this.#waiting.has(jobId)) {
+      if (this.#missed.size < MOST_MISSED) this.#missed.add(jobId);
+      else this.#hasLostCount = true;
+      return;
     }
+    if (space < 0) return void this.check(jobId);
+    const record = readNews(news.slice(space + 1));
+    if (record === undefined) return void this.check(jobId);
+    this.#each(jobId, (each) => each.resolve(record));
   }
 
-  async #poll(): Promise<void> {
-    const due = Date.now() - this.#pollMs;
+  /** @param minAgeMs Of the jobs to look up. */
+  async #poll(minAgeMs: number): Promise<void> {
+    const due = Date.now() - minAgeMs;
     const jobs = [...this.#waiting.values()]
       .map(([first]) => first!)
       .filter(({ since }) => since <= due);
@@ -180,9 +192,19 @@ interface Waiting {
 
 const POLL_MS = 2_000;
 const POLL_CHUNK = 100;
-const BLOCK_MS = 5_000;
+/** So many unread ends, and nobody can tell any more what was missed: everything is looked up then. */
+const MOST_MISSED = 100_000;
 /** A job this old without a record is looked for in the queue too. */
 const SUSPICIOUS_MS = 4_000;
+
+/** Undefined if it is no record: then the store says why. */
+function readNews(json: string): ResultRecord | undefined {
+  try {
+    return parseResult(json);
+  } catch {
+    return undefined;
+  }
+}
 
 function closed(): ClientClosedError {
   return new ClientClosedError(

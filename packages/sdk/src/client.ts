@@ -153,11 +153,13 @@ export class RerankClient {
       "rankfleet.documents": texts.length,
     });
     signal?.throwIfAborted();
+    // A repeat may have ended long ago.
+    const isNew = session.waiter.isListening && key === undefined;
     await session.producer.add(jobId, toEnvelope(parsed, stages, session), {
       query: parsed.query,
       documents: texts,
     });
-    return new JobHandle(() => this.#open(), { jobId, models, deadlineMs });
+    return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
   }
 
   #open(): Promise<Session> {

@@ -14,16 +14,24 @@ export class JobHandle {
   readonly #models: readonly string[];
   readonly #session: () => Promise<Session>;
   readonly #deadlineMs: number | undefined;
+  #isNew: boolean;
 
+  /** @param job.isNew It was enqueued while its session listened, so its end will be heard or was missed. */
   constructor(
     session: () => Promise<Session>,
-    job: { jobId: string; models: readonly string[]; deadlineMs?: number | undefined },
+    job: {
+      jobId: string;
+      models: readonly string[];
+      deadlineMs?: number | undefined;
+      isNew?: boolean;
+    },
   ) {
     this.id = formatJobId(job.jobId, job.models);
     this.#jobId = job.jobId;
     this.#models = job.models;
     this.#deadlineMs = job.deadlineMs;
     this.#session = session;
+    this.#isNew = job.isNew === true;
   }
 
   /**
@@ -39,7 +47,10 @@ export class JobHandle {
     try {
       const either = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
       const pending = session.waiter.wait(this.#models, this.#jobId, either);
-      void session.waiter.check(this.#jobId);
+      if (!this.#isNew || session.waiter.hasMissed(this.#jobId)) {
+        void session.waiter.check(this.#jobId);
+      }
+      this.#isNew = false;
       return toResult(this.id, await pending);
     } finally {
       deadline?.clear();

@@ -14,7 +14,7 @@ import type { RerankClientOptions } from "./options.ts";
 
 /** A client's connections and what speaks over them; opened by the first call that needs them. */
 export class Session {
-  /** Names this producer's wake-up stream. */
+  /** Names the channel on which this producer hears of its jobs' ends. */
   readonly producerId: string;
   readonly clock: RedisClock;
   readonly producer: JobProducer;
@@ -26,7 +26,7 @@ export class Session {
 
   private constructor(
     redis: Redis,
-    blocking: Redis,
+    subscriber: Redis,
     clock: RedisClock,
     prefix: string | undefined,
   ) {
@@ -38,15 +38,15 @@ export class Session {
     this.store = new ResultStore(redis, keys);
     this.registry = new ModelRegistry(redis, keys);
     const { producer, store, producerId } = this;
-    this.waiter = new ResultWaiter({ store, producer, keys, producerId, blocking });
+    this.waiter = new ResultWaiter({ store, producer, keys, producerId, subscriber });
   }
 
   /** @throws RedisUnavailableError */
   static async open(options: RerankClientOptions): Promise<Session> {
     const source = options.redis ?? process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379";
     const redis = await connect(source, "producer");
-    const blocking = await connect(source, "consumer");
-    return new Session(redis, blocking, await RedisClock.start(redis), options.prefix);
+    const subscriber = await connect(source, "consumer");
+    return new Session(redis, subscriber, await RedisClock.start(redis), options.prefix);
   }
 
   /** @throws ModelNotServedError if no worker has offered the model, also not within `waitMs`. */
@@ -68,7 +68,7 @@ export class Session {
 
   async close(): Promise<void> {
     this.clock.stop();
-    await this.waiter.close();
+    this.waiter.close();
     await this.producer.close();
     this.#redis.disconnect();
   }

@@ -24,8 +24,8 @@ export interface TakeOptions {
  * The pairs that wait for a device, and whose turn it is. Pure: no clock, no I/O.
  *
  * - Lane 0 goes first and alone: a batch of it is not filled up with others, who would make it wait.
- * - Of the other lanes the more urgent goes first, but every {@link OTHERS_TURN}th batch is the oldest
- *   pair's, whatever its lane, so that no lane starves.
+ * - The more urgent lane goes first, but after {@link OTHERS_TURN} batches in a row that passed over the
+ *   oldest pair it is that pair's turn, whatever its lane, so that no lane starves.
  * - Within a lane the batch is the most efficient one (`plan.ts`), and what fits in beside it without
  *   making it longer is taken from the other lanes too.
  * - A pair that has seen {@link MAX_AGE} batches go by is in the next batch of its lane, so within a lane
@@ -36,6 +36,8 @@ export interface TakeOptions {
 export class PairQueue<P extends WaitingPair> {
   readonly #lanes: LengthBuckets<P>[] = [];
   #batches = 0;
+  /** Batches in a row that left the oldest pair's lane waiting. */
+  #passedOver = 0;
 
   /** Waiting pairs. */
   get size(): number {
@@ -80,20 +82,22 @@ export class PairQueue<P extends WaitingPair> {
   #laneOnTurn(): number | undefined {
     const first = this.#lanes.findIndex((lane) => lane.size > 0);
     if (first < 0) return undefined;
-    if (this.#batches % OTHERS_TURN !== OTHERS_TURN - 1) return first;
     let oldest = first;
     for (const [index, lane] of this.#lanes.entries()) {
       const since = lane.oldest()?.since ?? Infinity;
       if (since < this.#lanes[oldest]!.oldest()!.since) oldest = index;
     }
+    this.#passedOver = oldest === first ? 0 : this.#passedOver + 1;
+    if (this.#passedOver <= OTHERS_TURN) return first;
+    this.#passedOver = 0;
     return oldest;
   }
 }
 
 /** Batches that a pair may see go by; large enough for pairs of its length to arrive meanwhile. */
 export const MAX_AGE = 16;
-/** Of so many batches, one is the oldest pair's. */
-export const OTHERS_TURN = 8;
+/** So many batches in a row may pass over the oldest pair. */
+export const OTHERS_TURN = 7;
 
 /** Adds pairs that are no longer than the batch is, while budget and padding allow. */
 function fillUp<P extends WaitingPair>(

@@ -22,7 +22,7 @@ import { TokenBudget } from "./token-budget.ts";
  */
 export class Batcher {
   readonly #queue = new PairQueue<QueuedPair>();
-  readonly #byDigest = new Map<string, QueuedPair>();
+  readonly #byHash = new Map<number, QueuedPair>();
   readonly #devices: readonly Device[];
   readonly #cost: CostModel;
   readonly #budget: TokenBudget;
@@ -83,16 +83,17 @@ export class Batcher {
 
   #add(pair: QueuedPair): void {
     if (pair.submission.isSettled) return;
-    const { digest } = pair;
-    if (digest === undefined) return this.#queue.add(pair);
-    const twin = this.#byDigest.get(digest);
+    const { hash } = pair;
+    if (hash === undefined) return this.#queue.add(pair);
+    const twin = this.#byHash.get(hash);
     // A bulk pair may be waiting for long, so an urgent one does not lean on it.
-    if (twin !== undefined && twin.lane <= pair.lane && !twin.isAbandoned()) {
+    const isFit = twin !== undefined && twin.lane <= pair.lane && !twin.isAbandoned();
+    if (isFit && twin.isSameAs(pair)) {
       twin.share(pair);
       this.#shared++;
       return;
     }
-    this.#byDigest.set(digest, pair);
+    this.#byHash.set(hash, pair);
     this.#queue.add(pair);
   }
 
@@ -153,8 +154,8 @@ export class Batcher {
 
   /** Whoever comes with the same pair now has it scored anew. */
   #forget(pair: QueuedPair): void {
-    const { digest } = pair;
-    if (digest !== undefined && this.#byDigest.get(digest) === pair) this.#byDigest.delete(digest);
+    const { hash } = pair;
+    if (hash !== undefined && this.#byHash.get(hash) === pair) this.#byHash.delete(hash);
   }
 
   /** Short batches need more of them ready: a collection of garbage here takes some milliseconds too. */

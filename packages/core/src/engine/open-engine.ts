@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly isRecalibrating?: boolean | undefined;
   /** Equal pairs that wait at the same time are scored once. Default true. */
   readonly isSharing?: boolean | undefined;
+  /** Give pairs the digests under which a score cache keeps their logits. Default false. */
+  readonly withDigests?: boolean | undefined;
 }
 
 /** The threads of one model, and what is known of them. */
@@ -50,7 +52,11 @@ export async function openEngine(
   facts: ModelFacts,
   options: EngineOptions,
 ): Promise<Engine> {
-  const data: TokenizeData = { folder, withDigests: options.isSharing !== false };
+  const data: TokenizeData = {
+    folder,
+    withHashes: options.isSharing !== false,
+    withDigests: options.withDigests === true,
+  };
   const tokenizer = new ThreadChannel<null, ScoreRequest, TokenizeReply>("tokenize-thread", data);
   const encode: Encode = async (request): Promise<EncodedRequest> =>
     (await tokenizer.call(request)).encoded;

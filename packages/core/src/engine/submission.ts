@@ -3,6 +3,7 @@ import type { WaitingPair } from "../batch/pair-queue.ts";
 import type { CoreFailure } from "../errors.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import { Deferred } from "./deferred.ts";
+import { isSamePair } from "./pair-identity.ts";
 
 /** What became of a request's pairs, in their order. */
 export interface PairScores {
@@ -99,9 +100,13 @@ export class QueuedPair implements WaitingPair {
     return this.submission.lane;
   }
 
-  /** What the score depends on, if the tokeniser was asked for it. */
-  get digest(): string | undefined {
-    return this.submission.pairs.digests?.[this.index];
+  /** Equal for equal pairs; undefined if they are not to be shared. */
+  get hash(): number | undefined {
+    return this.submission.pairs.hashes?.[this.index];
+  }
+
+  isSameAs(other: QueuedPair): boolean {
+    return isSamePair(this.submission.pairs, this.index, other.submission.pairs, other.index);
   }
 
   /** Adds the tag of every request that waits for this pair. */

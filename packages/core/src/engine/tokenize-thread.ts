@@ -2,7 +2,7 @@ import type { ModelFolder } from "../model/folder.ts";
 import { openModel } from "../model/families.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { serveThread } from "./channel.ts";
-import { pairDigests } from "./pair-digest.ts";
+import { pairDigests, pairHashes } from "./pair-identity.ts";
 import { readTexts, type ScoreRequest, type Texts } from "./request.ts";
 
 export interface TokenizeReply {
@@ -15,7 +15,9 @@ export interface TokenizeReply {
 
 export interface TokenizeData {
   readonly folder: ModelFolder;
-  /** Give each pair a digest, for those who share or keep scores. */
+  /** Give each pair a hash, so that equal ones can share a forward pass. */
+  readonly withHashes: boolean;
+  /** Give each pair a digest, under which its score can be kept. */
   readonly withDigests: boolean;
 }
 
@@ -27,18 +29,25 @@ await serveThread<TokenizeData, null, ScoreRequest, TokenizeReply>(async (data) 
     answer: async ({ texts, returnTexts, ...policy }) => {
       const start = performance.now();
       const { query, documents } = readTexts(texts);
-      let encoded = model.encode(query, documents, policy);
-      const { ids, offsets, secondStarts } = encoded.pairs;
-      if (data.withDigests) {
-        encoded = { ...encoded, pairs: { ...encoded.pairs, digests: pairDigests(encoded.pairs) } };
-      }
+      const { pairs, documents: of } = model.encode(query, documents, policy);
+      const hashes = data.withHashes ? pairHashes(pairs) : undefined;
+      const encoded = {
+        documents: of,
+        pairs: {
+          ...pairs,
+          ...(hashes === undefined ? {} : { hashes }),
+          ...(data.withDigests ? { digests: pairDigests(pairs) } : {}),
+        },
+      };
+      const { ids, offsets, secondStarts } = pairs;
+      const arrays = [ids.buffer, offsets.buffer, secondStarts.buffer];
       return {
         reply: {
           encoded,
           ...(returnTexts ? { texts: { query, documents } } : {}),
           durationMs: performance.now() - start,
         },
-        transfer: [ids.buffer, offsets.buffer, secondStarts.buffer],
+        transfer: hashes === undefined ? arrays : [...arrays, hashes.buffer],
       };
     },
     close: async () => {},

@@ -23,7 +23,9 @@ export interface EncodedPairs {
   readonly offsets: Int32Array<ArrayBuffer>;
   /** Per pair, the place within it from which token type 1 holds. */
   readonly secondStarts: Int32Array<ArrayBuffer>;
-  /** Per pair, a digest of everything its score depends on beside the model; if it was asked for. */
+  /** Per pair, a hash of all that its score depends on beside the model; if equal pairs are to be shared. */
+  readonly hashes?: Int32Array<ArrayBuffer>;
+  /** Per pair, a digest of the same: long enough to stand for the pair; if scores are to be kept. */
   readonly digests?: readonly string[];
 }
 

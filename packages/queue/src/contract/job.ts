@@ -27,7 +27,7 @@ export interface JobEnvelope {
   /** Milliseconds since 1970 by Redis's clock, the only clock that all sides share. */
   readonly enqueuedAt: number;
   readonly deadline?: number | undefined;
-  /** Which producer's wake-up stream hears of the result. */
+  /** Which producer hears of the result. */
   readonly replyTo: string;
   /** SHA-256 of query, texts and options, to tell a repeat from a conflict. */
   readonly digest?: string | undefined;

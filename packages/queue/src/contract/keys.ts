@@ -14,12 +14,13 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
  * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a pair's digest → its logit | cache TTL |
  * | `<prefix>:models` | hash of model id → facts, written by workers | |
- * | `<prefix>:wake:<producer>` | stream: which of a producer's jobs have ended | an hour after the last |
+ * | `<prefix>:ended:<producer>` | channel, no key: a producer hears of its jobs' ends | |
  */
 export interface Keys {
   readonly prefix: string;
   readonly models: string;
-  wake(producer: string): string;
+  /** The channel on which a producer hears of its jobs' ends: `<job>`, or `<job> <record>`. */
+  ended(producer: string): string;
   model(id: string): ModelKeys;
 }
 
@@ -45,7 +46,7 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
   return {
     prefix,
     models: `${prefix}:models`,
-    wake: (producer) => `${prefix}:wake:${producer}`,
+    ended: (producer) => `${prefix}:ended:${producer}`,
     model: (id) => {
       const tag = `{${id}}`;
       const base = `${prefix}:${tag}`;
