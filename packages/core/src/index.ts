@@ -7,7 +7,7 @@ export type { Activation, ModelFacts } from "./model/family.ts";
 export { folderName } from "./model/folder.ts";
 export type { BatchReport } from "./engine/batcher.ts";
 export type { PairScores, SubmitOptions } from "./engine/submission.ts";
-export type { ScoreCache } from "./engine/score-cache.ts";
+export type { KeptScore, ScoreCache } from "./engine/score-cache.ts";
 export type { Calibration, CoreSplit } from "./engine/calibration.ts";
 export { CostModel, predictMs } from "./batch/cost.ts";
 export type { Cost, CostSample } from "./batch/cost.ts";

@@ -1,13 +1,12 @@
 import { CostModel } from "./batch/cost.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
 import type { Calibration, Probe } from "./engine/calibration.ts";
-import { ThreadChannel } from "./engine/channel.ts";
 import type { Device } from "./engine/device.ts";
+import type { Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
-import type { ScoreCache } from "./engine/score-cache.ts";
+import type { KeptScore, ScoreCache } from "./engine/score-cache.ts";
 import type { PairScores, SubmitOptions } from "./engine/submission.ts";
-import type { TokenizeReply } from "./engine/tokenize-thread.ts";
 import { CoreError, type CoreFailure } from "./errors.ts";
 import { openModel } from "./model/families.ts";
 import type { ModelFacts } from "./model/family.ts";
@@ -39,7 +38,7 @@ export class Reranker {
   readonly reference: readonly number[];
   /** Largest difference that company makes to the logit of a calibration pair. */
   readonly deviation: number;
-  readonly #tokenizer: ThreadChannel<null, ScoreRequest, TokenizeReply>;
+  readonly #encoder: Encoder;
   readonly #batcher: Batcher;
   readonly #cache: ScoreCache | undefined;
   /** Largest batch, padding included. */
@@ -52,7 +51,7 @@ export class Reranker {
     engine: Awaited<ReturnType<typeof openEngine>>,
     options: RerankerOptions,
   ) {
-    const { devices, tokenizer, calibration, probe } = engine;
+    const { devices, encoder, calibration, probe } = engine;
     this.deviation = probe.deviation;
     this.facts = { ...facts, batchInvariant: isRounding(probe) };
     this.devices = devices;
@@ -60,7 +59,7 @@ export class Reranker {
     this.reference = probe.reference;
     this.maxBatchTokens =
       options.maxBatchTokens ?? defaultBatchTokens(devices[0]!.name, calibration);
-    this.#tokenizer = tokenizer;
+    this.#encoder = encoder;
     this.#cache = options.cache?.(facts);
     this.#batcher = new Batcher(devices, {
       cost: new CostModel(calibration?.samples ?? UNMEASURED),
@@ -79,9 +78,7 @@ export class Reranker {
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
     const folder = await openModelFolder(path, options.dtype);
     const { facts } = openModel(folder);
-    const withDigests = options.cache !== undefined;
-    const engine = await openEngine(folder, facts, { ...options, withDigests });
-    return new Reranker(facts, engine, options);
+    return new Reranker(facts, await openEngine(folder, facts, options), options);
   }
 
   /** Pairs that wait for a device. */
@@ -118,18 +115,17 @@ export class Reranker {
     this.#underWay++;
     try {
       const start = performance.now();
-      const { firstStageScores, ...toTokenize } = request;
-      const { encoded, texts, durationMs } = await this.#tokenizer.call(
-        toTokenize,
-        movable(request),
-        options.lane,
-      );
+      const { firstStageScores, ...toEncode } = request;
+      const cache = this.#cache;
+      const { encoded, texts, durationMs, digests, known } =
+        cache === undefined
+          ? await this.#encoder.encode(toEncode, options.lane)
+          : await this.#encoder.encodeUnknown(toEncode, cache, options.lane);
       const tokenized = performance.now();
-      const { digests } = encoded.pairs;
-      const known = await this.#cache?.get(digests ?? []);
-      const scores = await this.#batcher.score(encoded.pairs, options, known);
-      if (digests !== undefined) this.#cache?.put(digests, scores.logits, known);
-      const documents = encoded.documents.map((document) => toScored(document, scores));
+      const scores = await this.#batcher.score(encoded.pairs, options);
+      const rest = encoded.documents.map((document) => toScored(document, scores));
+      const documents = known === undefined ? rest : inOrder(known, rest);
+      if (digests !== undefined) cache?.put(toKeep(digests, known!, encoded.documents, rest));
       const weight = this.facts.firstStageWeight;
       return {
         documents,
@@ -137,8 +133,8 @@ export class Reranker {
           ? {}
           : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
         ...(texts === undefined ? {} : { texts }),
-        pairs: scores.logits.length,
-        cached: known?.filter((logit) => logit !== undefined).length ?? 0,
+        pairs: scores.logits.length + pairsOf(known),
+        cached: pairsOf(known),
         timings: {
           tokenizeMs: durationMs,
           waitToTokenizeMs: tokenized - start - durationMs,
@@ -154,11 +150,11 @@ export class Reranker {
   async close(): Promise<void> {
     this.#isClosed = true;
     while (this.#underWay > 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    await Promise.all([this.#tokenizer.close(), ...this.devices.map((device) => device.close())]);
+    await Promise.all([this.#encoder.close(), ...this.devices.map((device) => device.close())]);
   }
 }
 
-export interface RerankerOptions extends Omit<EngineOptions, "withDigests"> {
+export interface RerankerOptions extends EngineOptions {
   /**
    * Largest batch in tokens, padding included. Default: where the device is at its best by its
    * calibration; without one 2,048 on a CPU, 32,768 elsewhere.
@@ -199,9 +195,41 @@ export interface ScoredRequest {
   };
 }
 
-/** Bytes move to the tokenising thread and are gone here; text is copied. */
-function movable({ texts }: ScoreRequest): ArrayBuffer[] {
-  return "json" in texts && typeof texts.json !== "string" ? [texts.json.buffer] : [];
+/** Every document's score: what was known, and between it what was scored now. */
+function inOrder(
+  known: readonly (KeptScore | undefined)[],
+  rest: readonly ScoredDocument[],
+): ScoredDocument[] {
+  let next = 0;
+  return known.map((kept, index) => {
+    if (kept !== undefined) {
+      const { logit, tokens, isTruncated } = kept;
+      return { state: "scored", logit, tokens, isTruncated };
+    }
+    const scored = rest[next++]!;
+    if (scored.state === "scored") return scored;
+    // The thread has counted only the documents that it was given.
+    return { ...scored, failure: { ...scored.failure, field: `documents[${index}]` } };
+  });
+}
+
+function toKeep(
+  digests: readonly string[],
+  known: readonly (KeptScore | undefined)[],
+  encoded: readonly EncodedDocument[],
+  rest: readonly ScoredDocument[],
+): [string, KeptScore][] {
+  const unknown = digests.filter((_, index) => known[index] === undefined);
+  return unknown.flatMap((digest, i): [string, KeptScore][] => {
+    const scored = rest[i]!;
+    if (scored.state === "failed") return [];
+    const { logit, tokens, isTruncated } = scored;
+    return [[digest, { logit, tokens, isTruncated, pairs: encoded[i]!.pairs }]];
+  });
+}
+
+function pairsOf(known: readonly (KeptScore | undefined)[] = []): number {
+  return known.reduce((sum, kept) => sum + (kept?.pairs ?? 0), 0);
 }
 
 /** A document's logit is its best part's; it fails only if every part did. */

@@ -2,11 +2,19 @@ import type { Redis } from "ioredis";
 import type { Keys } from "./contract/index.ts";
 import { script, type Script } from "./script.ts";
 
+/** What a document got; the same as core's `KeptScore`. */
+interface KeptScore {
+  readonly logit: number;
+  readonly tokens: number;
+  readonly isTruncated: boolean;
+  readonly pairs: number;
+}
+
 /**
- * Logits of pairs that any worker has scored, so that the fleet computes a pair once.
+ * Scores that any worker has computed, so that the fleet scores a document against a query once.
  *
- * Two hashes for each model revision, `young` and `old`, from a pair's digest to its logit. New logits go
- * to `young`; when it is full it becomes `old`, and what was `old` is forgotten. So at most `maxPairs` are
+ * Two hashes for each model revision, `young` and `old`, from a digest to
+ * `<logit> <tokens> <1 if truncated> <pairs>`. New scores go to `young`; when it is full it becomes `old`, and what was `old` is forgotten. So at most `maxPairs` are
  * kept (about 90 bytes each), those that were asked for of late among them, and none for longer than the
  * time to live.
  *
@@ -19,8 +27,6 @@ export class RedisScoreCache {
   readonly #maxYoung: number;
   readonly #ttlMs: number;
   readonly #put: Script;
-  #asked = 0;
-  #found = 0;
 
   constructor(redis: Redis, keys: Keys, options: ScoreCacheOptions) {
     const { model, revision } = options;
@@ -31,44 +37,25 @@ export class RedisScoreCache {
     this.#ttlMs = options.ttlMs;
   }
 
-  /** Pairs asked for and found since the start. */
-  get counts(): { readonly asked: number; readonly found: number } {
-    return { asked: this.#asked, found: this.#found };
-  }
-
   /** One entry for each digest; `undefined` where nothing is known. Never rejects. */
-  async get(digests: readonly string[]): Promise<readonly (number | undefined)[]> {
-    if (digests.length === 0) return [];
+  async get(digests: readonly string[]): Promise<readonly (KeptScore | undefined)[]> {
     try {
       const [young, old] = await Promise.all(
         [this.#young, this.#old].map((key) => this.#redis.hmget(key, ...digests)),
       );
-      const logits = digests.map((_, index) => readLogit(young?.[index] ?? old?.[index]));
-      this.#asked += digests.length;
-      for (const logit of logits) if (logit !== undefined) this.#found++;
-      return logits;
+      return digests.map((_, index) => readScore(young?.[index] ?? old?.[index]));
     } catch {
-      return [];
+      return digests.map(() => undefined);
     }
   }
 
-  /** Keeps the logits that are new; a pair that failed has NaN, which is not kept. */
-  put(
-    digests: readonly string[],
-    logits: Float64Array,
-    known: readonly (number | undefined)[] = [],
-  ): void {
-    const fields: (string | number)[] = [];
-    for (const [index, logit] of logits.entries()) {
-      if (known[index] !== undefined || !Number.isFinite(logit)) continue;
-      fields.push(digests[index]!, Number(logit.toPrecision(9)));
-    }
-    for (let start = 0; start < fields.length; start += FIELDS_PER_COMMAND) {
-      const some = fields.slice(start, start + FIELDS_PER_COMMAND);
-      const { length } = some;
-      this.#put(this.#young, this.#old, this.#maxYoung, this.#ttlMs, length, ...some).catch(
-        () => {},
-      );
+  /** Keeps new scores; nobody waits for it. */
+  put(scores: readonly (readonly [digest: string, score: KeptScore])[]): void {
+    for (let start = 0; start < scores.length; start += SCORES_PER_COMMAND) {
+      const fields = scores
+        .slice(start, start + SCORES_PER_COMMAND)
+        .flatMap(([digest, score]) => [digest, formatScore(score)]);
+      this.#put(this.#young, this.#old, this.#maxYoung, this.#ttlMs, ...fields).catch(() => {});
     }
   }
 }
@@ -82,14 +69,14 @@ export interface ScoreCacheOptions {
 }
 
 /** Lua's `unpack` takes some thousands of arguments. */
-const FIELDS_PER_COMMAND = 1000;
+const SCORES_PER_COMMAND = 500;
 
 /**
- * KEYS: 1 young, 2 old. ARGV: 1 most fields of young, 2 its time to live in ms, 3 how many values follow,
- * then digests and logits by turns. UNLINK frees the old hash in the background.
+ * KEYS: 1 young, 2 old. ARGV: 1 most fields of young, 2 its time to live in ms, then digests and scores by
+ * turns. UNLINK frees the old hash in the background.
  */
 const PUT_SCRIPT = `
-redis.call("HSET", KEYS[1], unpack(ARGV, 4, 3 + tonumber(ARGV[3])))
+redis.call("HSET", KEYS[1], unpack(ARGV, 3))
 local size = redis.call("HLEN", KEYS[1])
 if redis.call("PTTL", KEYS[1]) < 0 then redis.call("PEXPIRE", KEYS[1], ARGV[2]) end
 if size >= tonumber(ARGV[1]) then
@@ -99,8 +86,14 @@ end
 return size
 `;
 
-function readLogit(value: string | null | undefined): number | undefined {
-  if (value === null || value === undefined) return undefined;
-  const logit = Number(value);
-  return Number.isFinite(logit) ? logit : undefined;
+function formatScore({ logit, tokens, isTruncated, pairs }: KeptScore): string {
+  // Nine significant digits bring every float32 back to the bit.
+  return `${Number(logit.toPrecision(9))} ${tokens} ${isTruncated ? 1 : 0} ${pairs}`;
+}
+
+/** Anybody may have written there: what is no score is not known. */
+function readScore(value: string | null | undefined): KeptScore | undefined {
+  const [logit, tokens, truncated, pairs] = (value ?? "").split(" ").map(Number);
+  if (!Number.isFinite(logit) || !(tokens! > 0) || !(pairs! > 0)) return undefined;
+  return { logit: logit!, tokens: tokens!, isTruncated: truncated === 1, pairs: pairs! };
 }

@@ -62,21 +62,12 @@ export class Batcher {
   /**
    * Scores all pairs, each in whatever batch suits it.
    *
-   * @param known Logits that need no forward pass, by pair; `undefined` for the others.
    * @throws the signal's reason once it aborts; CoreError `engine_crashed` if a device's thread dies.
    */
-  score(
-    pairs: EncodedPairs,
-    options: SubmitOptions,
-    known: readonly (number | undefined)[] = [],
-  ): Promise<PairScores> {
+  score(pairs: EncodedPairs, options: SubmitOptions): Promise<PairScores> {
     const submission = new Submission(pairs, options, () => this.#queue.dropAbandoned());
     const count = pairs.offsets.length - 1;
-    for (let index = 0; index < count; index++) {
-      const logit = known[index];
-      if (logit === undefined) this.#add(new QueuedPair(submission, index));
-      else submission.settle(index, logit);
-    }
+    for (let index = 0; index < count; index++) this.#add(new QueuedPair(submission, index));
     this.#fillDevices();
     return submission.done;
   }

@@ -13,10 +13,8 @@ import {
   type Encode,
   type Probe,
 } from "./calibration.ts";
-import { ThreadChannel } from "./channel.ts";
 import { Device } from "./device.ts";
-import type { ScoreRequest } from "./request.ts";
-import type { TokenizeData, TokenizeReply } from "./tokenize-thread.ts";
+import { Encoder } from "./encoder.ts";
 
 export interface EngineOptions {
   /** Weights to take: `fp32`, `fp16`, `int8`, `q8`, `q4` …; by default the first that the folder has. */
@@ -34,13 +32,11 @@ export interface EngineOptions {
   readonly isRecalibrating?: boolean | undefined;
   /** Equal pairs that wait at the same time are scored once. Default true. */
   readonly isSharing?: boolean | undefined;
-  /** Give pairs the digests under which a score cache keeps their logits. Default false. */
-  readonly withDigests?: boolean | undefined;
 }
 
 /** The threads of one model, and what is known of them. */
 export interface Engine {
-  readonly tokenizer: ThreadChannel<null, ScoreRequest, TokenizeReply>;
+  readonly encoder: Encoder;
   readonly devices: readonly Device[];
   readonly calibration: Calibration | undefined;
   readonly probe: Probe;
@@ -52,23 +48,18 @@ export async function openEngine(
   facts: ModelFacts,
   options: EngineOptions,
 ): Promise<Engine> {
-  const data: TokenizeData = {
-    folder,
-    withHashes: options.isSharing !== false,
-    withDigests: options.withDigests === true,
-  };
-  const tokenizer = new ThreadChannel<null, ScoreRequest, TokenizeReply>("tokenize-thread", data);
+  const encoder = new Encoder({ folder, withHashes: options.isSharing !== false });
   const encode: Encode = async (request): Promise<EncodedRequest> =>
-    (await tokenizer.call(request)).encoded;
+    (await encoder.encode(request)).encoded;
   let devices: readonly Device[] = [];
   try {
-    const starting = tokenizer.ready;
+    const starting = encoder.ready;
     const found = await openDevices(folder, facts, options, encode, starting);
     devices = found.devices;
     await starting;
-    return { tokenizer, ...found, probe: await probe(devices[0]!, encode) };
+    return { encoder, ...found, probe: await probe(devices[0]!, encode) };
   } catch (error) {
-    await Promise.all([tokenizer, ...devices].map((thread) => thread.close()));
+    await Promise.all([encoder, ...devices].map((thread) => thread.close()));
     throw error;
   }
 }

@@ -1,36 +1,36 @@
 import { hash } from "node:crypto";
-import type { EncodedPairs } from "../tokenize/pairs.ts";
+import type { EncodedPairs, LengthPolicy } from "../tokenize/pairs.ts";
+import type { Texts } from "./request.ts";
 
 /**
- * What a pair's score depends on beside the model: its ids and where the document begins. Texts and
- * truncation have a say only through these, so equal digests mean equal forward passes.
+ * What a document's score depends on beside the model: the query, its own text, and how it is cut. Of the
+ * texts and not of their tokens, so that what was scored before need not be tokenised again.
  *
- * @returns The first 132 bits of a SHA-256 as base64url, one for each pair.
+ * @returns The first 132 bits of a SHA-256 as base64url, one for each document.
  */
-export function pairDigests({ ids, offsets, secondStarts }: EncodedPairs): string[] {
-  return Array.from(secondStarts, (secondStart, pair) => {
-    const row = ids.subarray(offsets[pair], offsets[pair + 1]);
-    const sequence = new Int32Array(row.length + 1);
-    sequence[0] = secondStart;
-    sequence.set(row, 1);
-    return hash("sha256", sequence, "base64url").slice(0, 22);
-  });
+export function documentDigests({ query, documents }: Texts, policy: LengthPolicy): string[] {
+  const { truncation, longDocuments, maxTokensPerDocument } = policy;
+  const same = hash(
+    "sha256",
+    JSON.stringify([truncation, longDocuments, maxTokensPerDocument, query]),
+    "base64url",
+  );
+  return documents.map((text) => hash("sha256", same + text, "base64url").slice(0, 22));
 }
 
 /**
  * Numbers that are equal for equal pairs, and seldom for others: whoever finds two equal still compares the
- * pairs ({@link isSamePair}). A hundredth of the time of a digest. FNV-1a over ids, 30 bits, which are small
- * integers to V8.
+ * pairs ({@link isSamePair}). FNV-1a over ids, 30 bits, which are small integers to V8.
  */
 export function pairHashes({ ids, offsets, secondStarts }: EncodedPairs): Int32Array<ArrayBuffer> {
   return Int32Array.from(secondStarts, (secondStart, pair) => {
-    let hash = Math.imul(0x811c9dc5 ^ secondStart, FNV_PRIME);
+    let sum = Math.imul(0x811c9dc5 ^ secondStart, FNV_PRIME);
     for (let i = offsets[pair]!; i < offsets[pair + 1]!; i++) {
-      hash = Math.imul(hash ^ ids[i]!, FNV_PRIME);
+      sum = Math.imul(sum ^ ids[i]!, FNV_PRIME);
       // Ids are larger than bytes: their high bits must come down again.
-      hash ^= hash >>> 15;
+      sum ^= sum >>> 15;
     }
-    return hash >>> 2;
+    return sum >>> 2;
   });
 }
 

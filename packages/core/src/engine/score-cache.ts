@@ -1,11 +1,16 @@
-/** Logits of pairs that were scored before, here or elsewhere, by the pairs' digests. */
+/** What a document got when it was scored against a query before. */
+export interface KeptScore {
+  readonly logit: number;
+  readonly tokens: number;
+  readonly isTruncated: boolean;
+  /** Forward-pass rows that it took. */
+  readonly pairs: number;
+}
+
+/** Scores of documents, here or elsewhere, by the digest of query, document and length policy. */
 export interface ScoreCache {
   /** One entry for each digest; `undefined` where nothing is known. Never rejects: no answer is no hit. */
-  get(digests: readonly string[]): Promise<readonly (number | undefined)[]>;
-  /** Keeps what was newly scored, NaN excepted; the caller does not wait for it. */
-  put(
-    digests: readonly string[],
-    logits: Float64Array,
-    known: readonly (number | undefined)[] | undefined,
-  ): void;
+  get(digests: readonly string[]): Promise<readonly (KeptScore | undefined)[]>;
+  /** Keeps what was newly scored; the caller does not wait for it. */
+  put(scores: readonly (readonly [digest: string, score: KeptScore])[]): void;
 }

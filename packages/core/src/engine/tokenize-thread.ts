@@ -1,12 +1,20 @@
-import type { ModelFolder } from "../model/folder.ts";
 import { openModel } from "../model/families.ts";
-import type { EncodedRequest } from "../tokenize/pairs.ts";
+import type { ModelFolder } from "../model/folder.ts";
+import type { EncodedRequest, LengthPolicy } from "../tokenize/pairs.ts";
 import { serveThread } from "./channel.ts";
-import { pairDigests, pairHashes } from "./pair-identity.ts";
+import { documentDigests, pairHashes } from "./pair-identity.ts";
 import { readTexts, type ScoreRequest, type Texts } from "./request.ts";
 
+/** A request is encoded at once; or read and held, until its caller knows which documents to encode. */
+export type TokenizeRequest =
+  | { readonly encode: ScoreRequest }
+  | { readonly hold: ScoreRequest }
+  | { readonly ticket: number; readonly documents: readonly number[] };
+
 export interface TokenizeReply {
-  readonly encoded: EncodedRequest;
+  /** Absent of a request that is held. */
+  readonly encoded?: EncodedRequest;
+  readonly held?: { readonly ticket: number; readonly digests: readonly string[] };
   /** Query and documents as they came, if the request asked for them. */
   readonly texts?: Texts;
   /** Time that parsing and tokenising took, without waiting. */
@@ -17,37 +25,46 @@ export interface TokenizeData {
   readonly folder: ModelFolder;
   /** Give each pair a hash, so that equal ones can share a forward pass. */
   readonly withHashes: boolean;
-  /** Give each pair a digest, under which its score can be kept. */
-  readonly withDigests: boolean;
 }
 
-await serveThread<TokenizeData, null, ScoreRequest, TokenizeReply>(async (data) => {
+await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (data) => {
   const model = openModel(data.folder);
+  const held = new Map<number, { texts: Texts; policy: LengthPolicy }>();
+  let lastTicket = 0;
+
+  const encode = ({ query, documents }: Texts, policy: LengthPolicy): EncodedRequest => {
+    const encoded = model.encode(query, documents, policy);
+    if (!data.withHashes) return encoded;
+    return { ...encoded, pairs: { ...encoded.pairs, hashes: pairHashes(encoded.pairs) } };
+  };
+
+  const answer = (request: TokenizeRequest): Omit<TokenizeReply, "durationMs"> => {
+    if ("ticket" in request) {
+      const { texts, policy } = held.get(request.ticket)!;
+      held.delete(request.ticket);
+      const documents = request.documents.map((index) => texts.documents[index]!);
+      return { encoded: encode({ query: texts.query, documents }, policy) };
+    }
+    const isHeld = "hold" in request;
+    const { texts: source, returnTexts, ...policy } = isHeld ? request.hold : request.encode;
+    const texts = readTexts(source);
+    const returned = returnTexts ? { texts } : {};
+    if (!isHeld) return { ...returned, encoded: encode(texts, policy) };
+    const ticket = lastTicket++;
+    held.set(ticket, { texts, policy });
+    return { ...returned, held: { ticket, digests: documentDigests(texts, policy) } };
+  };
+
   return {
     ready: null,
     fallback: "invalid_input",
-    answer: async ({ texts, returnTexts, ...policy }) => {
+    answer: async (request) => {
       const start = performance.now();
-      const { query, documents } = readTexts(texts);
-      const { pairs, documents: of } = model.encode(query, documents, policy);
-      const hashes = data.withHashes ? pairHashes(pairs) : undefined;
-      const encoded = {
-        documents: of,
-        pairs: {
-          ...pairs,
-          ...(hashes === undefined ? {} : { hashes }),
-          ...(data.withDigests ? { digests: pairDigests(pairs) } : {}),
-        },
-      };
-      const { ids, offsets, secondStarts } = pairs;
-      const arrays = [ids.buffer, offsets.buffer, secondStarts.buffer];
+      const answered = answer(request);
+      const { ids, offsets, secondStarts, hashes } = answered.encoded?.pairs ?? {};
       return {
-        reply: {
-          encoded,
-          ...(returnTexts ? { texts: { query, documents } } : {}),
-          durationMs: performance.now() - start,
-        },
-        transfer: hashes === undefined ? arrays : [...arrays, hashes.buffer],
+        reply: { ...answered, durationMs: performance.now() - start },
+        transfer: [ids, offsets, secondStarts, hashes].flatMap((array) => array?.buffer ?? []),
       };
     },
     close: async () => {},

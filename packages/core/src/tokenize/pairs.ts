@@ -25,8 +25,6 @@ export interface EncodedPairs {
   readonly secondStarts: Int32Array<ArrayBuffer>;
   /** Per pair, a hash of all that its score depends on beside the model; if equal pairs are to be shared. */
   readonly hashes?: Int32Array<ArrayBuffer>;
-  /** Per pair, a digest of the same: long enough to stand for the pair; if scores are to be kept. */
-  readonly digests?: readonly string[];
 }
 
 /** What became of one document: its run of pairs, or why it has none. */

@@ -12,7 +12,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
  * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
- * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a pair's digest → its logit | cache TTL |
+ * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a document's digest → its score | cache TTL |
  * | `<prefix>:models` | hash of model id → facts, written by workers | |
  * | `<prefix>:ended:<producer>` | channel, no key: a producer hears of its jobs' ends | |
  */

@@ -1,0 +1,64 @@
+import type { EncodedRequest } from "../tokenize/pairs.ts";
+import { ThreadChannel } from "./channel.ts";
+import type { ScoreRequest, Texts } from "./request.ts";
+import type { KeptScore, ScoreCache } from "./score-cache.ts";
+import type { TokenizeData, TokenizeReply, TokenizeRequest } from "./tokenize-thread.ts";
+
+/** A request as pairs, less those documents of which the score is known. */
+export interface EncodedRest {
+  readonly encoded: EncodedRequest;
+  /** Of every document, if a cache was asked. */
+  readonly digests?: readonly string[];
+  readonly known?: readonly (KeptScore | undefined)[];
+  readonly texts?: Texts | undefined;
+  /** Time in the tokenising thread. */
+  readonly durationMs: number;
+}
+
+/** The tokenising thread, as its callers see it. */
+export class Encoder {
+  readonly #channel: ThreadChannel<null, TokenizeRequest, TokenizeReply>;
+
+  constructor(data: TokenizeData) {
+    this.#channel = new ThreadChannel("tokenize-thread", data);
+  }
+
+  /** Rejects if the thread cannot start. */
+  get ready(): Promise<null> {
+    return this.#channel.ready;
+  }
+
+  /**
+   * @param lane A more urgent request overtakes those that wait. Default 1.
+   * @throws CoreError `invalid_input` or `query_too_long`; `engine_crashed` if the thread died.
+   */
+  async encode(request: ScoreRequest, lane = 1): Promise<EncodedRest> {
+    const reply = await this.#channel.call({ encode: request }, movable(request), lane);
+    return { ...reply, encoded: reply.encoded! };
+  }
+
+  /** Asks the cache first, and has only the other documents tokenised. Throws as `encode`. */
+  async encodeUnknown(request: ScoreRequest, cache: ScoreCache, lane = 1): Promise<EncodedRest> {
+    const read = await this.#channel.call({ hold: request }, movable(request), lane);
+    const { ticket, digests } = read.held!;
+    const known = await cache.get(digests);
+    const documents = digests.flatMap((_, index) => (known[index] === undefined ? [index] : []));
+    const rest = await this.#channel.call({ ticket, documents }, [], lane);
+    return {
+      encoded: rest.encoded!,
+      digests,
+      known,
+      texts: read.texts,
+      durationMs: read.durationMs + rest.durationMs,
+    };
+  }
+
+  close(): Promise<void> {
+    return this.#channel.close();
+  }
+}
+
+/** Bytes move to the thread and are gone here; text is copied. */
+function movable({ texts }: ScoreRequest): ArrayBuffer[] {
+  return "json" in texts && typeof texts.json !== "string" ? [texts.json.buffer] : [];
+}
