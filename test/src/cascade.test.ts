@@ -85,7 +85,7 @@ test("a stage's texts stay until the whole job is settled, since it may be deliv
   expect(await fleet.redis.exists(`rankfleet:{box}:payload:${jobId}`)).toBe(1);
   await fleet.worker(both);
   expect((await job.result()).results).toHaveLength(4);
-  expect(await fleet.redis.keys("*:payload:*")).toEqual([]);
+  await expect.poll(() => fleet.redis.keys("*:payload:*")).toEqual([]);
 });
 
 test("it can be found again by its id, cancelled in any stage, and made again under its key", async () => {

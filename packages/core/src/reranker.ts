@@ -272,8 +272,19 @@ const UNMEASURED = [
 
 function defaultBatchTokens(device: string, calibration: Calibration | undefined): number {
   if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
-  return Math.max(LEAST_BATCH_TOKENS, 2 * calibration.kneeTokens);
+  const { kneeTokens, samples } = calibration;
+  const tokensPerMs = Math.max(...samples.map(({ rows, length, ms }) => (rows * length) / ms));
+  const [least, most] = LEAST_BATCH_TOKENS;
+  return Math.max(
+    2 * kneeTokens,
+    Math.round(Math.min(most, Math.max(least, WORTH_A_MESSAGE_MS * tokensPerMs))),
+  );
 }
 
-/** The knee gives away 5 % of the speed, twice the knee half of it. Below this the messages between threads cost more than the passes. */
-const LEAST_BATCH_TOKENS = 512;
+/**
+ * The knee gives away 5 % of the speed, twice the knee half of it. A batch's messages between threads cost
+ * most of a millisecond of a core, so it should last some milliseconds, but never be so large that an
+ * interactive pair would wait long behind it on a slow device.
+ */
+const WORTH_A_MESSAGE_MS = 25;
+const LEAST_BATCH_TOKENS = [512, 1024] as const;
