@@ -128,7 +128,7 @@ export const interactive: Suite = async () => {
 
 /** A million pairs through `rerankMany`: does memory stay flat? */
 export const stream: Suite = async () => {
-  const fleet = await startSimulated({}, 1);
+  const fleet = await startSimulated({ pairs_per_second: 20_000 }, 1);
   const pairs = 1_000_000;
   const documents = 50;
   const samples: { done: number; sdk: number; worker: number }[] = [];
@@ -136,6 +136,9 @@ export const stream: Suite = async () => {
     let done = 0;
     for await (const { error } of fleet.client.rerankMany(
       shortRequests(pairs / documents, documents),
+      // With more under way what lives outlives the young generation: RSS then shows V8's lazy collections
+      // of the old one, a saw of 80 MiB and some seconds, and no leak.
+      { maxPairsInFlight: 4000 },
     )) {
       if (error !== undefined) throw error;
       done += documents;
@@ -159,7 +162,7 @@ export const stream: Suite = async () => {
   };
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   return {
-    what: `${LABEL}; ${pairs} pairs through rerankMany`,
+    what: `${LABEL} of 20,000 pairs/s; ${pairs} pairs through rerankMany`,
     table: [
       ["resident memory", "second tenth", "last tenth", "ratio"],
       ...(["sdk", "worker"] as const).map((of) => [
