@@ -44,6 +44,7 @@ async function load(
   const { scoreCachePairs: maxPairs, scoreCacheTtlMs: ttlMs } = settings;
   const reranker = await Reranker.load(folder, {
     device: settings.device,
+    deviceOptions: settings.deviceOptions,
     dtype: settings.dtype,
     threads: settings.threads,
     maxBatchTokens: settings.maxBatchTokens,

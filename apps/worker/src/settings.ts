@@ -51,10 +51,23 @@ const device: z.ZodType<string> = z
   .regex(/^(?:auto|cpu|cuda(?::\d+)?|tensorrt(?::\d+)?|webgpu|coreml|directml(?::\d+)?)$/u)
   .describe("auto, cpu, cuda, cuda:1, tensorrt, webgpu, coreml or directml");
 
+const jsonObject: z.ZodType<Record<string, unknown>> = z
+  .string()
+  .transform((json, context): Record<string, unknown> => {
+    try {
+      return z.record(z.string(), z.unknown()).parse(JSON.parse(json));
+    } catch {
+      context.addIssue("is no JSON object");
+      return z.NEVER;
+    }
+  })
+  .describe("a JSON object");
+
 /** Everything that can be set of a worker: docs/worker.md shows this table. */
 export const workerSettings: {
   readonly model: Setting<z.ZodType<ModelSpec[]>>;
   readonly device: Setting<z.ZodType<string>>;
+  readonly deviceOptions: Setting<z.ZodType<Record<string, unknown> | undefined>>;
   readonly dtype: Setting<z.ZodType<string | undefined>>;
   readonly threads: Setting<z.ZodType<number>>;
   readonly maxBatchTokens: Setting<z.ZodType<number | undefined>>;
@@ -84,6 +97,13 @@ export const workerSettings: {
     parse: device,
     default: "auto",
     help: "Where forward passes run; auto takes CUDA if it loads, else the CPU.",
+  },
+  deviceOptions: {
+    flag: "--device-options <json>",
+    env: "RANKFLEET_DEVICE_OPTIONS",
+    parse: jsonObject.optional().describe("a JSON object"),
+    defaultText: "none",
+    help: "ONNX Runtime's options of the device's execution provider, passed through.",
   },
   dtype: {
     flag: "--dtype <dtype>",

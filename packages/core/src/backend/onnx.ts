@@ -79,7 +79,12 @@ function sessionOptions(
   const [, kind = "", ordinal] = /^([a-z]+)(?::(\d+))?$/u.exec(device) ?? [];
   const name = PROVIDERS[kind];
   if (name === undefined) throw new Error(`there is no device of this name`);
-  const provider = ordinal === undefined ? { name } : { name, deviceId: Number(ordinal) };
+  const provider = {
+    name,
+    ...(ordinal === undefined ? {} : { deviceId: Number(ordinal) }),
+    // Of `auto` nobody knows which device the options were meant for.
+    ...(options.device === "auto" ? {} : options.deviceOptions),
+  };
   return {
     executionProviders: [provider],
     intraOpNumThreads: options.intraOpThreads,

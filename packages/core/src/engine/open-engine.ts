@@ -21,6 +21,8 @@ export interface EngineOptions {
   readonly dtype?: string | undefined;
   /** `cpu`, `cuda`, `cuda:1`, `tensorrt`, `webgpu`, `coreml`, `directml` or `auto` (default). */
   readonly device?: string | undefined;
+  /** ONNX Runtime's options of that device's execution provider, e.g. `{ preferredLayout: "NCHW" }`. */
+  readonly deviceOptions?: Readonly<Record<string, unknown>> | undefined;
   /** CPU threads for forward passes; by default as many as there are cores. */
   readonly threads?: number | undefined;
   /**
@@ -77,14 +79,16 @@ async function openDevices(
   encode: Encode,
   tokenizing: Promise<unknown>,
 ): Promise<{ devices: readonly Device[]; calibration: Calibration | undefined }> {
-  const device = options.device ?? "auto";
+  const { deviceOptions, device = "auto" } = options;
   const threads = options.threads ?? availableParallelism();
   const isOnCpu = device === "cpu" || device === "auto";
   const canSplit = isOnCpu && folder.weightsBytes < LARGE_WEIGHTS_BYTES;
   const splits = canSplit ? coreSplits(threads) : [{ sessions: 1, intraOpThreads: threads }];
   const open = ({ sessions, intraOpThreads }: CoreSplit): Promise<Device[]> =>
     openAll(
-      Array.from({ length: sessions }, () => Device.open(folder, { device, intraOpThreads })),
+      Array.from({ length: sessions }, () =>
+        Device.open(folder, { device, intraOpThreads, deviceOptions }),
+      ),
     );
   const { calibrationFolder } = options;
   if (calibrationFolder === undefined) {
