@@ -43,20 +43,30 @@ export class Encoder {
     const { ticket, digests } = read.held!;
     const known = await cache.get(digests);
     const documents = digests.flatMap((_, index) => (known[index] === undefined ? [index] : []));
-    const rest = await this.#channel.call({ ticket, documents }, [], lane);
-    return {
-      encoded: rest.encoded!,
-      digests,
-      known,
-      texts: read.texts,
-      durationMs: read.durationMs + rest.durationMs,
-    };
+    const pending = this.#channel.call({ ticket, documents }, [], lane);
+    const asked = { digests, known, texts: read.texts };
+    if (documents.length === 0) {
+      pending.catch(() => {}); // The thread only lets go of the texts.
+      return { ...asked, encoded: NOTHING, durationMs: read.durationMs };
+    }
+    const rest = await pending;
+    return { ...asked, encoded: rest.encoded!, durationMs: read.durationMs + rest.durationMs };
   }
 
   close(): Promise<void> {
     return this.#channel.close();
   }
 }
+
+/** Of a request whose documents are all known. */
+const NOTHING: EncodedRequest = {
+  documents: [],
+  pairs: {
+    ids: new Int32Array(0),
+    offsets: Int32Array.of(0),
+    secondStarts: new Int32Array(0),
+  },
+};
 
 /** Bytes move to the thread and are gone here; text is copied. */
 function movable({ texts }: ScoreRequest): ArrayBuffer[] {

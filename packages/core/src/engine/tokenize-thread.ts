@@ -42,6 +42,7 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
     if ("ticket" in request) {
       const { texts, policy } = held.get(request.ticket)!;
       held.delete(request.ticket);
+      if (request.documents.length === 0) return {};
       const documents = request.documents.map((index) => texts.documents[index]!);
       return { encoded: encode({ query: texts.query, documents }, policy) };
     }
