@@ -14,6 +14,7 @@ const stamp = join(root, "node_modules", ".rankfleet-installed");
 
 const commands = {
   demo: (args) => [[process.execPath, ["apps/cli/bin/rankfleet.mjs", "demo", ...args]]],
+  chaos: (args) => [[process.execPath, ["test/dist/chaos/main.js", ...args]]],
   bench: (args) => [[process.execPath, ["bench/dist/main.js", ...args]]],
   test: (args) => [[join(bin, "vitest"), ["run", ...args]]],
   check: () => [

@@ -22,6 +22,12 @@ export class Intake {
     this.#appetite = appetite;
   }
 
+  /** Until something has come: as in English prose. */
+  get charactersPerToken(): number {
+    if (this.#tokensPerJob === undefined) return 4;
+    return Math.max(0.1, this.#charactersPerJob / Math.max(1, this.#tokensPerJob));
+  }
+
   get jobs(): number {
     if (this.#tokensPerJob === undefined) return MIN_JOBS;
     const { tokensPerRound, tokensPerMs } = this.#appetite;

@@ -1,5 +1,7 @@
-import { Reranker, type BatchReport } from "@rankfleet/core";
+import { Reranker, type BatchReport, type KeptFailure, type ScoreCache } from "@rankfleet/core";
 import {
+  PoisonList,
+  PoisonStore,
   RedisScoreCache,
   requireSameScores,
   type ModelOffer,
@@ -12,12 +14,19 @@ import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
 import { calibrationFolder, type ModelSpec, type WorkerSettings } from "./settings.ts";
 import { traceBatch } from "./spans.ts";
+import { coreFailure } from "./verdict.ts";
 
 interface LoadContext {
   readonly redis: Redis;
   readonly keys: Keys;
   readonly metrics: Metrics;
   readonly log: Log;
+}
+
+export interface LoadedModel {
+  readonly reranker: Reranker;
+  /** Pairs that this revision is not to try again. */
+  readonly poison: PoisonList;
 }
 
 /**
@@ -28,7 +37,7 @@ interface LoadContext {
 export async function loadModels(
   settings: WorkerSettings,
   context: LoadContext,
-  loaded: Map<string, Reranker>,
+  loaded: Map<string, LoadedModel>,
 ): Promise<void> {
   for (const spec of settings.model) loaded.set(spec.id, await load(spec, settings, context));
 }
@@ -37,11 +46,12 @@ async function load(
   spec: ModelSpec,
   settings: WorkerSettings,
   { redis, keys, metrics, log }: LoadContext,
-): Promise<Reranker> {
+): Promise<LoadedModel> {
   const start = performance.now();
   const model = spec.id;
   const folder = spec.folder ?? boxFolder();
   const { scoreCachePairs: maxPairs, scoreCacheTtlMs: ttlMs } = settings;
+  let poison: PoisonList;
   const reranker = await Reranker.load(folder, {
     device: settings.device,
     deviceOptions: settings.deviceOptions,
@@ -49,10 +59,14 @@ async function load(
     threads: settings.threads,
     maxBatchTokens: settings.maxBatchTokens,
     calibrationFolder: calibrationFolder(settings.cacheFolder),
-    cache:
-      maxPairs === 0
-        ? undefined
-        : ({ revision }) => new RedisScoreCache(redis, keys, { model, revision, maxPairs, ttlMs }),
+    cache: ({ revision }) => {
+      poison = new PoisonList(new PoisonStore(redis, keys), { model, revision });
+      const options = { model, revision, maxPairs, ttlMs };
+      return knownScores(
+        maxPairs === 0 ? undefined : new RedisScoreCache(redis, keys, options),
+        poison,
+      );
+    },
     onBatch: (report) => {
       countBatch(metrics, model, report);
       traceBatch(model, report);
@@ -80,7 +94,23 @@ async function load(
       "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
     );
   }
-  return reranker;
+  await poison!.ready;
+  return { reranker, poison: poison! };
+}
+
+/** What need not be scored, or must not be. */
+function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): ScoreCache {
+  const failureOf = (digest: string): KeptFailure | undefined => {
+    const failure = poison.failureOf(digest);
+    return failure === undefined ? undefined : { failure: coreFailure(failure) };
+  };
+  return {
+    get: async (digests) => {
+      const known = (await scores?.get(digests)) ?? [];
+      return digests.map((digest, index) => known[index] ?? failureOf(digest));
+    },
+    put: (all) => scores?.put(all),
+  };
 }
 
 /**
@@ -90,13 +120,14 @@ async function load(
  * @throws RankfleetError `model_mismatch`.
  */
 export async function agree(
-  rerankers: ReadonlyMap<string, Reranker>,
+  loaded: ReadonlyMap<string, LoadedModel>,
   registry: ModelRegistry,
   clock: RedisClock,
   isReplacing: boolean,
 ): Promise<Map<string, ModelOffer>> {
   const offers = new Map<string, ModelOffer>();
-  for (const [model, { facts, reference }] of rerankers) {
+  for (const [model, { reranker }] of loaded) {
+    const { facts, reference } = reranker;
     const { revision, dtype, maxTokens } = facts;
     const offer = { model, revision, dtype, maxTokens, reference };
     const recorded = await registry.offer(model);

@@ -1,8 +1,15 @@
 import { performance } from "node:perf_hooks";
 import type { Reranker } from "@rankfleet/core";
-import { JobConsumer, type Delivery, type RedisClock } from "@rankfleet/queue";
+import {
+  JobConsumer,
+  Postponed,
+  type Delivery,
+  type PoisonList,
+  type RedisClock,
+} from "@rankfleet/queue";
 import {
   InvalidRequestError,
+  isOfNewerVersion,
   parseJob,
   type JobEnvelope,
   type Keys,
@@ -10,8 +17,9 @@ import {
 } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
+import { CarefulScoring } from "./careful.ts";
 import { Intake } from "./intake.ts";
-import { scoreJob } from "./score-job.ts";
+import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
 import { TimeLimit } from "./time-limit.ts";
@@ -22,7 +30,7 @@ import { jobError } from "./verdict.ts";
  *
  *     taken → parsed → (stands already? deadline over?) → scored → settled, or handed to the next
  *                 │                                                  model's queue (cascade)
- *                 └────────── failed for good ────────────────┘        or tried again
+ *                 └── failed for good, or put off ──────────────┘        or tried again
  *
  * Many jobs are in hand at once, so that the reranker can mix their pairs.
  */
@@ -33,12 +41,14 @@ export class ModelWorker {
   readonly #urgent: JobConsumer;
   readonly #settlement: Settlement;
   readonly #intake: Intake;
-  #jobsInHand = 0;
+  readonly #careful: CarefulScoring;
+  readonly #inHand = new Set<string>();
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
     const { reranker } = options;
     const { firstStageWeight } = reranker.facts;
+    this.#careful = new CarefulScoring(options);
     this.#settlement = new Settlement({ ...options, firstStageWeight });
     this.#intake = new Intake({
       tokensPerRound: reranker.maxBatchTokens * reranker.devices.length,
@@ -69,73 +79,124 @@ export class ModelWorker {
   }
 
   get jobsInHand(): number {
-    return this.#jobsInHand;
+    return this.#inHand.size;
   }
 
-  /** Takes no more jobs and finishes those in hand; `isForced` leaves them to be taken over. */
-  async close(isForced = false): Promise<void> {
-    await Promise.all([this.#consumer.close(isForced), this.#urgent.close(isForced)]);
+  /** Characters of text in a token, of what came lately. */
+  get charactersPerToken(): number {
+    return this.#intake.charactersPerToken;
+  }
+
+  /** Takes no more jobs and finishes those in hand. */
+  async close(): Promise<void> {
+    await Promise.all([this.#consumer.close(), this.#urgent.close()]);
     await this.#settlement.close();
+  }
+
+  /** Puts the jobs in hand back into their queues, for other workers to take at once. */
+  handBack(): void {
+    this.#consumer.handBack();
+    this.#urgent.handBack();
+  }
+
+  /** Drops a job, or its parts, if it is in hand here. Its record has been written already. */
+  cancel(jobId: string): void {
+    for (const id of this.#inHand) {
+      if (id !== jobId && !id.startsWith(`${jobId}~`)) continue;
+      this.#consumer.cancel(id, "cancelled");
+      this.#urgent.cancel(id, "cancelled");
+    }
   }
 
   async #handle(delivery: Delivery): Promise<void> {
     const start = performance.now();
+    const { jobId } = delivery;
     let job: JobEnvelope | undefined;
     let outcome: Outcome = "failed";
-    this.#jobsInHand++;
+    this.#inHand.add(jobId);
     try {
       job = this.#parse(delivery);
       outcome = await this.#scoreAndSettle(delivery, job);
+      if (delivery.deaths > 0) await this.#careful.forget(jobId);
     } catch (cause) {
-      const error = jobError(cause);
-      if (isCrash(cause)) this.#options.onCrash(error);
-      const isFinal = !error.isRetryable || delivery.isLastAttempt;
-      this.#options.log.warn(
-        { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
-        "job failed",
-      );
-      if (!isFinal) throw error;
-      await this.#settlement.failed(delivery, job, error.toFailure());
-      throw error;
+      outcome = await this.#fail(delivery, job, cause);
     } finally {
-      this.#jobsInHand--;
+      this.#inHand.delete(jobId);
       this.#record(job, outcome, performance.now() - start);
     }
   }
 
+  /** Returns if the job has ended; throws for the queue to know that it has not, or is a dead letter. */
+  async #fail(delivery: Delivery, job: JobEnvelope | undefined, cause: unknown): Promise<Outcome> {
+    const { log, clock } = this.#options;
+    if (cause instanceof Postponed) throw cause;
+    if (delivery.signal?.aborted === true) {
+      // Cancelled, handed back, or taken over by another worker: nothing is wrong with the job.
+      if (job !== undefined && (await this.#settlement.stands(delivery, job))) return "duplicate";
+      throw cause;
+    }
+    const error = jobError(cause);
+    if (isCrash(cause)) this.#options.onCrash(error);
+    if (error.code === "backpressure" || error.code === "redis_unavailable") {
+      throw new Postponed(error.message, NO_ROOM_MS, clock.now());
+    }
+    const isFinal = !error.isRetryable || delivery.isLastAttempt;
+    log.warn(
+      { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
+      "job failed",
+    );
+    if (isFinal) await this.#settlement.failed(delivery, job, error.toFailure());
+    // Too late is no dead letter: there is nothing to mend.
+    if (error.code === "deadline_exceeded") return "failed";
+    throw error;
+  }
+
   #parse({ data }: Delivery): JobEnvelope {
+    const { clock, model, reranker } = this.#options;
+    if (isOfNewerVersion(data)) {
+      throw new Postponed("of a newer protocol version", NEWER_WORKER_MS, clock.now());
+    }
     const job = parseJob(data);
-    if (job.model === this.#options.model) return job;
-    const message = `is "${job.model}", but the job stands in the queue of "${this.#options.model}"`;
-    throw new InvalidRequestError([{ field: "model", message }]);
+    if (job.model !== model) {
+      const message = `is "${job.model}", but the job stands in the queue of "${model}"`;
+      throw new InvalidRequestError([{ field: "model", message }]);
+    }
+    const isOver = job.deadline !== undefined && job.deadline <= clock.now();
+    if (job.revision !== undefined && job.revision !== reranker.facts.revision && !isOver) {
+      throw new Postponed("pinned to another revision", OTHER_REVISION_MS, clock.now());
+    }
+    return job;
   }
 
   async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
     const { model, redis, reranker, clock, log, metrics } = this.#options;
+    const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
     metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
       model,
       lane: job.lane,
     });
-    return traceJob(delivery.jobId, job, async (tag) => {
+    return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       try {
-        const now = (): number => clock.now();
-        const { record, texts, tokens, cached } = await scoreJob(job, {
+        limit.signal.throwIfAborted();
+        const { record, texts, tokens, cached, poison } = await scoreJob(job, {
           reranker,
           redis,
-          now,
+          now: () => clock.now(),
           signal: limit.signal,
           tag,
+          careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
         const { characters } = job;
         this.#consumer.concurrency = this.#intake.after({ tokens, characters });
         if (cached > 0) metrics.pairsCached.add(cached, { model });
+        for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
         this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
         metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
         log.debug(
-          { job: delivery.jobId, outcome, documents: job.documents, ...record.timings },
+          { job: jobId, outcome, documents: job.documents, ...record.timings },
           "job settled",
         );
         return outcome === "written"
@@ -147,6 +208,13 @@ export class ModelWorker {
         limit.clear();
       }
     });
+  }
+
+  async #remember(job: string, { digest, failure, index }: PoisonDocument): Promise<void> {
+    const { poison, clock, log } = this.#options;
+    if (poison.failureOf(digest) !== undefined) return;
+    log.error({ job, index, digest, ...failure }, "document cannot be scored by this revision");
+    await poison.add({ job, index, digest, failure, at: Math.round(clock.now()) });
   }
 
   #record(job: JobEnvelope | undefined, outcome: Outcome, durationMs: number): void {
@@ -169,6 +237,7 @@ export class ModelWorker {
 export interface ModelWorkerOptions {
   readonly model: string;
   readonly reranker: Reranker;
+  readonly poison: PoisonList;
   readonly redis: Redis;
   readonly keys: Keys;
   readonly clock: RedisClock;
@@ -180,6 +249,10 @@ export interface ModelWorkerOptions {
 
 /** Interactive jobs in hand: they are small, and few. */
 const URGENT_JOBS = 32;
+/** How long a job waits until it is looked at again: for Redis to have room, or for a worker that fits. */
+const NO_ROOM_MS = 1_000;
+const NEWER_WORKER_MS = 5_000;
+const OTHER_REVISION_MS = 1_000;
 
 type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
 

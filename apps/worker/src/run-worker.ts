@@ -2,13 +2,14 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Reranker } from "@rankfleet/core";
 import {
+  Backlog,
   connect,
   HEARTBEAT_MS,
   ModelRegistry,
   RedisClock,
   type ModelOffer,
 } from "@rankfleet/queue";
-import { keysFor } from "@rankfleet/queue/contract";
+import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import {
   createLog,
   createMetrics,
@@ -18,12 +19,14 @@ import {
   onShutdown,
   startHealthServer,
   startTelemetry,
+  startWatchdog,
   watchEventLoop,
   type Log,
   type Metrics,
 } from "@rankfleet/service";
-import { agree, loadModels } from "./load-models.ts";
+import { agree, loadModels, type LoadedModel } from "./load-models.ts";
 import { ModelWorker } from "./model-worker.ts";
+import type { Redis } from "ioredis";
 import { workerSettings, type WorkerSettings } from "./settings.ts";
 
 /**
@@ -56,28 +59,58 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   const clock = await RedisClock.start(redis);
   const keys = keysFor(settings.prefix);
   const registry = new ModelRegistry(redis, keys);
-  const rerankers = new Map<string, Reranker>();
+  const loaded = new Map<string, LoadedModel>();
+  const unload = async (): Promise<void> => {
+    for (const { poison } of loaded.values()) poison.close();
+    await Promise.all([...loaded.values()].map(({ reranker }) => reranker.close()));
+  };
   let offers: Map<string, ModelOffer>;
   try {
-    await loadModels(settings, { redis, keys, metrics, log }, rerankers);
-    offers = await agree(rerankers, registry, clock, settings.replaceReference);
+    await loadModels(settings, { redis, keys, metrics, log }, loaded);
+    offers = await agree(loaded, registry, clock, settings.replaceReference);
   } catch (error) {
     // Whoever waits for this process to end must not wait for its threads and connections.
-    await Promise.all([...rerankers.values()].map((reranker) => reranker.close()));
+    await unload();
     clock.stop();
     eventLoop.close();
     redis.disconnect();
     await telemetry.shutdown();
     throw error;
   }
-  const served = [...rerankers].map(([model, reranker]) =>
+  const served = [...loaded].map(([model, { reranker, poison }]) =>
     serve(
-      { model, reranker, redis, keys, clock, log, metrics, onCrash: (err) => die(log, err) },
+      {
+        model,
+        reranker,
+        poison,
+        redis,
+        keys,
+        clock,
+        log,
+        metrics,
+        onCrash: (err) => die(log, err),
+      },
       { registry, offer: offers.get(model)!, workerId },
     ),
   );
   observeModels(metrics, served);
   await Promise.all(served.map((model) => model.firstAnnouncement));
+
+  const cancellations = await listenForCancellations(redis, keys, served);
+
+  const watchdog =
+    settings.watchdogMs === 0
+      ? undefined
+      : startWatchdog({
+          patienceMs: settings.watchdogMs,
+          troubles: () => [
+            ...(redis.status === "ready" ? [] : ["no connection to Redis"]),
+            ...served.flatMap(({ model, reranker }) =>
+              reranker.isStuck() ? [`no batch of ${model} has ended`] : [],
+            ),
+          ],
+          onBite: (trouble) => die(log, new Error(`watchdog: ${trouble}`)),
+        });
 
   let isDraining = false;
   const health = await startHealthServer({
@@ -92,28 +125,49 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     metrics: () => prometheus.text(),
     log,
   });
-  log.info({ workerId, health: health.url, models: [...rerankers.keys()] }, "ready");
+  log.info({ workerId, health: health.url, models: [...loaded.keys()] }, "ready");
   process.send?.({ ready: true, url: health.url });
 
   onShutdown(
     async ({ deadline }) => {
       isDraining = true;
-      const forced = new Promise<void>((resolve) =>
-        deadline.addEventListener("abort", () => resolve()),
-      );
-      await Promise.race([Promise.all(served.map((model) => model.close())), forced]);
-      if (deadline.aborted) await Promise.all(served.map((model) => model.worker.close(true)));
-      else await Promise.all([...rerankers.values()].map((reranker) => reranker.close()));
+      deadline.addEventListener("abort", () => {
+        for (const { worker } of served) worker.handBack();
+      });
+      await Promise.all(served.map((model) => model.close()));
+      // By force, a long forward pass may still be under way: nobody waits for it.
+      if (!deadline.aborted) await unload();
+      watchdog?.close();
+      cancellations.disconnect();
       clock.stop();
       eventLoop.close();
       await health.close();
       await telemetry.shutdown();
       redis.disconnect();
     },
-    { graceMs: settings.graceMs, log },
+    // Handing back takes a moment of the grace too.
+    { graceMs: Math.max(0, settings.graceMs - HAND_BACK_MS), log },
   );
   // Started by a parent that is gone: nobody else would end us.
   process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+}
+
+const HAND_BACK_MS = 500;
+
+/** A courtesy that saves work: the record of a cancelled job stands, whatever is still computed. */
+async function listenForCancellations(
+  redis: Redis,
+  keys: Keys,
+  served: readonly ServedModel[],
+): Promise<Redis> {
+  const subscriber = redis.duplicate();
+  subscriber.on("error", () => {}); // The other connection reports.
+  subscriber.on("message", (_channel: string, news: string) => {
+    const [model, jobId = ""] = news.split(" ");
+    served.find((each) => each.model === model)?.worker.cancel(jobId);
+  });
+  await subscriber.subscribe(keys.cancelled);
+  return subscriber;
 }
 
 interface ServedModel {
@@ -124,18 +178,33 @@ interface ServedModel {
   close(): Promise<void>;
 }
 
+const SWEEP_MS = 60_000;
+
 /** Starts taking a model's jobs, and tells the fleet that it is served here. */
 function serve(
   options: ConstructorParameters<typeof ModelWorker>[0],
   { registry, offer, workerId }: { registry: ModelRegistry; offer: ModelOffer; workerId: string },
 ): ServedModel {
   const { model, reranker, clock, log } = options;
-  const announce = (): Promise<void> => registry.announce(offer, workerId, clock.now());
+  const worker = new ModelWorker(options);
+  const announce = (): Promise<void> =>
+    registry.announce(
+      offer,
+      {
+        id: workerId,
+        tokensPerSecond: Math.round(1000 * reranker.tokensPerMs),
+        charactersPerToken: worker.charactersPerToken,
+      },
+      clock.now(),
+    );
   const firstAnnouncement = announce();
+  const backlog = new Backlog(options.redis, options.keys);
+  const sweep = setInterval(() => {
+    backlog.sweep(model).catch((err: unknown) => log.warn({ err, model }, "sweep failed"));
+  }, SWEEP_MS);
   const heartbeat = setInterval(() => {
     announce().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));
   }, HEARTBEAT_MS);
-  const worker = new ModelWorker(options);
   return {
     model,
     reranker,
@@ -143,6 +212,7 @@ function serve(
     firstAnnouncement,
     async close() {
       clearInterval(heartbeat);
+      clearInterval(sweep);
       await worker.close();
       await registry.withdraw(model, workerId);
     },
@@ -181,6 +251,6 @@ function observeModels(metrics: Metrics, served: readonly ServedModel[]): void {
 
 /** Crash-only: what is in hand is taken over by others within seconds, and a supervisor restarts us. */
 function die(log: Log, err: Error): void {
-  log.fatal({ err }, "an inference thread died");
+  log.fatal({ err }, "this process can no longer work");
   process.exit(1);
 }

@@ -7,6 +7,7 @@ import {
   type JobEnvelope,
 } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
+import type { CarefulScoring } from "./careful.ts";
 import { bestOf } from "./cascade.ts";
 import { keptBy } from "./merge-parts.ts";
 import { documentFailure } from "./verdict.ts";
@@ -19,6 +20,8 @@ export interface ScoreJobContext {
   readonly signal: AbortSignal;
   /** Handed to the batcher, for the spans of batches. */
   readonly tag: unknown;
+  /** For a job whose workers have died. */
+  readonly careful?: { readonly jobId: string; readonly scoring: CarefulScoring } | undefined;
 }
 
 /**
@@ -36,27 +39,62 @@ export async function scoreJob(
   readonly tokens: number;
   /** Pairs that the score cache knew. */
   readonly cached: number;
+  /** Documents that this model revision should not be given again. */
+  readonly poison: readonly PoisonDocument[];
 }> {
-  const { reranker, signal, tag } = context;
+  const { reranker, signal, tag, careful } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
-  const scored = await reranker.score(
-    {
-      texts: await payloadOf(job, context.redis),
-      ...(truncation === undefined ? {} : { truncation }),
-      ...(longDocuments === undefined ? {} : { longDocuments }),
-      ...(maxTokensPerDocument === undefined ? {} : { maxTokensPerDocument }),
-      returnTexts: returnDocuments === true || (job.cascade?.next.length ?? 0) > 0,
-      firstStageScores: job.firstStageScores,
-    },
-    { lane: LANE_RANK[job.lane], signal, tag },
-  );
+  const texts = await payloadOf(job, context.redis);
+  const policy = {
+    ...(truncation === undefined ? {} : { truncation }),
+    ...(longDocuments === undefined ? {} : { longDocuments }),
+    ...(maxTokensPerDocument === undefined ? {} : { maxTokensPerDocument }),
+  };
+  const returnTexts = returnDocuments === true || (job.cascade?.next.length ?? 0) > 0;
+  const { firstStageScores } = job;
+  const options = { lane: LANE_RANK[job.lane], signal, tag };
+  const scored =
+    careful === undefined
+      ? await reranker.score({ texts, ...policy, returnTexts, firstStageScores }, options)
+      : await careful.scoring.score(
+          careful.jobId,
+          { texts, policy, returnTexts, firstStageScores },
+          options,
+        );
   const record = toRecord(job, scored, reranker, {
     queuedMs: takenAt - job.enqueuedAt,
     totalMs: context.now() - job.enqueuedAt,
   });
   const tokens = record.tokens.reduce((sum, count) => sum + count, 0);
-  return { record, texts: scored.texts, tokens, cached: scored.cached };
+  const { cached } = scored;
+  return { record, texts: scored.texts, tokens, cached, poison: poisonOf(job, scored) };
+}
+
+/** A document to be remembered, and why. */
+export interface PoisonDocument {
+  readonly digest: string;
+  readonly failure: Failure;
+  /** Its place in the whole request. */
+  readonly index: number;
+}
+
+/** Not what is wrong with a text, but what the model made of it. */
+const POISONOUS: ReadonlySet<string> = new Set([
+  "inference_failed",
+  "score_not_finite",
+  "process_killed",
+]);
+
+function poisonOf({ part }: JobEnvelope, { documents, digests }: ScoredRequest): PoisonDocument[] {
+  return documents.flatMap((document, i) => {
+    if (document.state === "scored" || !POISONOUS.has(document.failure.code)) return [];
+    const digest = digests?.[i];
+    const index = (part?.from ?? 0) + i;
+    return digest === undefined
+      ? []
+      : [{ digest, index, failure: documentFailure(document.failure) }];
+  });
 }
 
 const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = {

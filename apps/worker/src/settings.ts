@@ -1,5 +1,6 @@
 import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
+import { isRedisUrl } from "@rankfleet/queue";
 import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
 import {
   defineSettings,
@@ -8,7 +9,6 @@ import {
   oneOf,
   port,
   text,
-  url,
   wholeNumber,
   yesOrNo,
   type Setting,
@@ -80,6 +80,7 @@ export const workerSettings: {
   readonly port: Setting<z.ZodType<number>>;
   readonly host: Setting<z.ZodType<string>>;
   readonly graceMs: Setting<z.ZodType<number>>;
+  readonly watchdogMs: Setting<z.ZodType<number>>;
   readonly logLevel: Setting<z.ZodType<(typeof LOG_LEVELS)[number]>>;
 } = defineSettings({
   model: {
@@ -159,7 +160,10 @@ export const workerSettings: {
   redis: {
     flag: "--redis <url>",
     env: "REDIS_URL",
-    parse: url(["redis:", "rediss:"]),
+    parse: z
+      .string()
+      .refine(isRedisUrl)
+      .describe("a URL: redis://…, rediss://…, redis-sentinel://…#master or redis-cluster://…"),
     default: "redis://127.0.0.1:6379",
     help: "Where the queues are.",
     secret: true,
@@ -194,6 +198,13 @@ export const workerSettings: {
     parse: wholeNumber({ min: 0 }),
     default: 10_000,
     help: "How long SIGTERM waits for the jobs in hand, in milliseconds.",
+  },
+  watchdogMs: {
+    flag: "--watchdog-ms <number>",
+    env: "RANKFLEET_WATCHDOG_MS",
+    parse: wholeNumber({ min: 0 }),
+    default: 60_000,
+    help: "Exit when Redis is gone, a device does not answer, or the event loop is stuck for so long; 0: never.",
   },
   logLevel: {
     flag: "--log-level <level>",

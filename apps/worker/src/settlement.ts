@@ -1,5 +1,6 @@
 import type { Texts } from "@rankfleet/core";
 import {
+  Backlog,
   JobProducer,
   PartStore,
   ResultStore,
@@ -30,6 +31,7 @@ export class Settlement {
   readonly #store: ResultStore;
   readonly #parts: PartStore;
   readonly #producer: JobProducer;
+  readonly #backlog: Backlog;
   readonly #firstStageWeight: number | undefined;
 
   constructor(options: {
@@ -44,6 +46,7 @@ export class Settlement {
     this.#store = new ResultStore(redis, keys);
     this.#parts = new PartStore(redis, keys);
     this.#producer = new JobProducer(redis, keys);
+    this.#backlog = new Backlog(redis, keys);
   }
 
   async close(): Promise<void> {
@@ -178,6 +181,7 @@ export class Settlement {
       // the whole job is settled.
       const next = nextStage(job, record, texts!);
       await this.#producer.add(jobId, next.job, next.texts, { isContinuation: true });
+      await this.#backlog.release(this.#model, jobId);
       return "written";
     }
     const settled = {

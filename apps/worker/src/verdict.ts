@@ -1,4 +1,5 @@
 import { CoreError, type CoreFailure } from "@rankfleet/core";
+import { fromRedisError } from "@rankfleet/queue";
 import { RankfleetError, toError, type Failure, type FailureCode } from "@rankfleet/queue/contract";
 
 /** The one place where core's failures get the contract's codes. */
@@ -10,6 +11,7 @@ const CODES: Readonly<
   document_too_long: { ofJob: "document_too_long", ofDocument: "document_too_long" },
   inference_failed: { ofJob: "worker_failed", ofDocument: "inference_failed" },
   score_not_finite: { ofJob: "worker_failed", ofDocument: "score_not_finite" },
+  process_killed: { ofJob: "worker_killed", ofDocument: "worker_killed" },
   // Of the worker, not of the work: another attempt may well succeed.
   model_folder_invalid: { ofJob: "worker_failed", ofDocument: "worker_failed" },
   model_unsupported: { ofJob: "worker_failed", ofDocument: "inference_failed" },
@@ -23,9 +25,21 @@ export function documentFailure(failure: CoreFailure): Failure {
   return { ...failure, code: CODES[failure.code].ofDocument };
 }
 
+/** A document's failure, as core would tell it again. */
+export function coreFailure({ code, message }: Failure): CoreFailure {
+  const again = `${message} (not tried again by this revision)`;
+  const [name] = Object.entries(CODES).find(([, { ofDocument }]) => ofDocument === code) ?? [];
+  return {
+    code: (name ?? "inference_failed") as CoreFailure["code"],
+    message: message.endsWith(")") ? message : again,
+  };
+}
+
 /** What an error means for the job: its code says whether another attempt can help. */
 export function jobError(error: unknown): RankfleetError {
   if (RankfleetError.isInstance(error)) return error;
+  const ofRedis = fromRedisError(error);
+  if (RankfleetError.isInstance(ofRedis)) return ofRedis;
   if (!CoreError.isInstance(error)) {
     return new RankfleetError(
       "worker_failed",

@@ -9,6 +9,7 @@
  * - `device_unavailable`: the asked-for device or provider cannot run here.
  * - `inference_failed`: the forward pass threw for this pair, also when it ran alone.
  * - `score_not_finite`: the model answered NaN or ±Infinity for this pair.
+ * - `process_killed`: processes died while they tried this pair alone; told by whoever watched them.
  * - `engine_crashed`: a thread died; what it held may be tried again elsewhere.
  * - `engine_closed`: the reranker was closed before this request was scored.
  */
@@ -21,6 +22,7 @@ export type CoreErrorCode =
   | "device_unavailable"
   | "inference_failed"
   | "score_not_finite"
+  | "process_killed"
   | "engine_crashed"
   | "engine_closed";
 

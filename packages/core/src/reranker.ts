@@ -5,7 +5,7 @@ import type { Device } from "./engine/device.ts";
 import type { Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
-import type { KeptScore, ScoreCache } from "./engine/score-cache.ts";
+import type { KeptFailure, KeptScore, ScoreCache } from "./engine/score-cache.ts";
 import type { PairScores, SubmitOptions } from "./engine/submission.ts";
 import { CoreError, type CoreFailure } from "./errors.ts";
 import { openModel } from "./model/families.ts";
@@ -91,6 +91,11 @@ export class Reranker {
     return this.#batcher.sharedPairs;
   }
 
+  /** Whether batches are under way and none has ended since this was last asked. */
+  isStuck(): boolean {
+    return this.#batcher.isStuck();
+  }
+
   /** Tokens a millisecond that the devices are through with, by what batches have cost lately. */
   get tokensPerMs(): number {
     return this.#batcher.tokensPerMs;
@@ -133,6 +138,7 @@ export class Reranker {
           ? {}
           : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
         ...(texts === undefined ? {} : { texts }),
+        ...(digests === undefined ? {} : { digests }),
         pairs: scores.logits.length + pairsOf(known),
         cached: pairsOf(known),
         timings: {
@@ -183,6 +189,8 @@ export interface ScoredRequest {
   readonly fused?: readonly (number | null)[];
   /** Query and documents, if the request asked for them. */
   readonly texts?: Texts;
+  /** Of each document with its query and length policy, if the cache was asked. */
+  readonly digests?: readonly string[];
   /** Forward-pass rows: more than the documents if some were split. */
   readonly pairs: number;
   /** How many of them had their logit from the score cache. */
@@ -197,11 +205,15 @@ export interface ScoredRequest {
 
 /** Every document's score: what was known, and between it what was scored now. */
 function inOrder(
-  known: readonly (KeptScore | undefined)[],
+  known: readonly (KeptScore | KeptFailure | undefined)[],
   rest: readonly ScoredDocument[],
 ): ScoredDocument[] {
   let next = 0;
   return known.map((kept, index) => {
+    if (kept !== undefined && "failure" in kept) {
+      const failure = { ...kept.failure, field: `documents[${index}]` };
+      return { state: "failed", failure };
+    }
     if (kept !== undefined) {
       const { logit, tokens, isTruncated } = kept;
       return { state: "scored", logit, tokens, isTruncated };
@@ -215,7 +227,7 @@ function inOrder(
 
 function toKeep(
   digests: readonly string[],
-  known: readonly (KeptScore | undefined)[],
+  known: readonly (KeptScore | KeptFailure | undefined)[],
   encoded: readonly EncodedDocument[],
   rest: readonly ScoredDocument[],
 ): [string, KeptScore][] {
@@ -228,8 +240,11 @@ function toKeep(
   });
 }
 
-function pairsOf(known: readonly (KeptScore | undefined)[] = []): number {
-  return known.reduce((sum, kept) => sum + (kept?.pairs ?? 0), 0);
+function pairsOf(known: readonly (KeptScore | KeptFailure | undefined)[] = []): number {
+  return known.reduce(
+    (sum, kept) => sum + (kept === undefined || "failure" in kept ? 0 : kept.pairs),
+    0,
+  );
 }
 
 /** A document's logit is its best part's; it fails only if every part did. */

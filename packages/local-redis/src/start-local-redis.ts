@@ -16,6 +16,12 @@ export interface LocalRedisOptions {
   readonly port?: number;
   /** As redis.conf writes it, e.g. `100mb`. Default: no limit. */
   readonly maxmemory?: string;
+  /** Default: a random one. To be named where several servers know each other, or one comes back. */
+  readonly password?: string;
+  /** More lines of redis.conf. */
+  readonly settings?: readonly string[];
+  /** A Sentinel: no data, no password; `settings` say what it watches. Default false. */
+  readonly isSentinel?: boolean;
   /** Told of slow steps. */
   readonly say?: (line: string) => void;
 }
@@ -55,6 +61,7 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
         instance.config,
         instance.log,
         instance.temporary,
+        ...(options.isSentinel ? ["--sentinel"] : []),
       ],
       {
         detached: true,
@@ -83,9 +90,13 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
   }
 }
 
-/** $1 server, $2 its configuration, $3 its log, $4 the folder to remove or nothing. */
+/**
+ * $1 server, $2 its configuration, $3 its log, $4 the folder to remove or nothing, $5 its mode or nothing. A file
+ * that may not grow is an error for the server then, as on a full disk, and not its end.
+ */
 const HOLD = `
-"$1" "$2" >"$3" 2>&1 &
+trap '' XFSZ
+"$1" "$2" $5 >"$3" 2>&1 &
 server=$!
 cat >/dev/null
 kill -TERM $server 2>/dev/null
@@ -103,16 +114,13 @@ interface Instance {
 
 async function prepare(
   port: number,
-  { dataFolder, maxmemory }: LocalRedisOptions,
+  { dataFolder, maxmemory, isSentinel, settings: more = [], ...options }: LocalRedisOptions,
 ): Promise<Instance> {
   const folder = dataFolder ?? (await mkdtemp(join(tmpdir(), "rankfleet-redis-")));
   await mkdir(folder, { recursive: true });
-  const password = randomBytes(18).toString("base64url");
-  const settings = [
-    `port ${port}`,
-    "bind 127.0.0.1",
+  const password = isSentinel ? "" : (options.password ?? randomBytes(18).toString("base64url"));
+  const data = [
     `requirepass ${password}`,
-    `dir ${folder}`,
     "appendonly yes",
     "appendfsync everysec",
     // Jobs come and go: the file grows by what passed through, and a rewrite takes a third of a core.
@@ -120,6 +128,13 @@ async function prepare(
     'save ""',
     "maxmemory-policy noeviction",
     ...(maxmemory === undefined ? [] : [`maxmemory ${maxmemory}`]),
+  ];
+  const settings = [
+    `port ${port}`,
+    "bind 127.0.0.1",
+    `dir ${folder}`,
+    ...(isSentinel ? [] : data),
+    ...more,
   ];
   const config = join(folder, "redis.conf");
   // A file rather than arguments: the password must not be in the process list.
@@ -129,7 +144,7 @@ async function prepare(
     log: join(folder, "redis.log"),
     temporary: dataFolder === undefined ? folder : "",
     password,
-    url: `redis://:${password}@127.0.0.1:${port}`,
+    url: password === "" ? `redis://127.0.0.1:${port}` : `redis://:${password}@127.0.0.1:${port}`,
   };
 }
 
@@ -152,6 +167,7 @@ async function answers({ url }: Instance, shell: ChildProcess): Promise<number> 
         if (Date.now() > until || shell.exitCode !== null) throw cause;
       }
     }
+    // A Sentinel has no such section.
     while ((await redis.info("persistence")).includes("loading:1")) await sleep(15);
     return Number(/process_id:(\d+)/u.exec(await redis.info("server"))?.[1]);
   } finally {

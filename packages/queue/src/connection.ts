@@ -1,8 +1,6 @@
-import { Redis, type RedisOptions } from "ioredis";
+import type { Redis } from "ioredis";
 import { BackpressureError, RankfleetError, RedisUnavailableError } from "./contract/index.ts";
-
-/** Where Redis is: a URL (`redis://`, `rediss://` for TLS) or ioredis's options. */
-export type RedisSource = string | RedisOptions;
+import { nameRedis, openRedis, type RedisSource } from "./topology.ts";
 
 /**
  * What a connection is for. A *producer* has somebody waiting, so a command gives up after about ten
@@ -22,9 +20,14 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     replyMapping: "legacy" as const,
     maxRetriesPerRequest: role === "consumer" ? null : PRODUCER_RETRIES,
   };
-  const redis =
-    typeof source === "string" ? new Redis(source, options) : new Redis({ ...source, ...options });
-  writeOncePerTick(redis);
+  let redis: Redis;
+  try {
+    redis = openRedis(source, options);
+  } catch (cause) {
+    const message = `redis: ${cause instanceof Error ? cause.message : String(cause)}`;
+    throw new RedisUnavailableError("redis_unavailable", message, { field: "redis", cause });
+  }
+  if (!redis.isCluster) writeOncePerTick(redis);
   let lastError: Error | undefined;
   // Without a listener ioredis prints each failed reconnect; commands report it to who is waiting.
   redis.on("error", (error) => (lastError = error));
@@ -40,11 +43,10 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     return redis;
   } catch (cause) {
     redis.disconnect();
-    const { host, port } = redis.options;
     const reason = lastError?.message ?? (cause instanceof Error ? cause.message : String(cause));
     throw new RedisUnavailableError(
       "redis_unavailable",
-      `cannot reach Redis at ${host}:${port}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`,
+      `cannot reach Redis at ${nameRedis(source)}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`,
       { field: "redis", cause },
     );
   }
@@ -86,6 +88,13 @@ function failedForGood(redis: Redis): Promise<never> {
 /** A Redis error as one of the contract's: full and unreachable are not the job's fault. */
 export function fromRedisError(error: unknown): unknown {
   if (!(error instanceof Error) || RankfleetError.isInstance(error)) return error;
+  if (error.message.startsWith("MISCONF ")) {
+    return new BackpressureError(
+      "backpressure",
+      `Redis cannot write its append-only file, so it takes no jobs: ${error.message}`,
+      { cause: error },
+    );
+  }
   if (error.message.startsWith("OOM ")) {
     return new BackpressureError(
       "backpressure",

@@ -1,4 +1,4 @@
-import { UnrecoverableError, Worker, type Job } from "bullmq";
+import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
 
@@ -7,12 +7,16 @@ import { RankfleetError, type Keys } from "./contract/index.ts";
  *
  * `handle` settles a job by writing its result record; only then does it return, and the queue forgets
  * the job. If it throws an error that cannot get better, the job goes to the failed ones, which are
- * the dead letters; any other error has it tried again.
+ * the dead letters; a {@link Postponed} puts it off without spending a try; any other error has it
+ * tried again.
  */
 export class JobConsumer {
   readonly #worker: Worker;
+  readonly #options: ConsumerOptions;
+  #isHandingBack = false;
 
   constructor(options: ConsumerOptions) {
+    this.#options = options;
     const { redis, keys, queue } = options;
     // Exactly three plain parameters: BullMQ makes the signal only if the function's length is 3.
     const process = async (
@@ -20,7 +24,7 @@ export class JobConsumer {
       token: string | undefined,
       signal: AbortSignal | undefined,
     ): Promise<void> => {
-      await deliver(options, job, token, signal);
+      await this.#deliver(job, token, signal);
     };
     this.#worker = new Worker(queue, process, {
       connection: redis,
@@ -52,9 +56,62 @@ export class JobConsumer {
     this.#worker.concurrency = Math.max(1, Math.round(jobs));
   }
 
-  /** Takes no more jobs and waits for those in hand; `isForced` leaves them to be taken over. */
-  async close(isForced = false): Promise<void> {
-    await this.#worker.close(isForced);
+  /** Stops a job if it is in hand here: its signal aborts. */
+  cancel(jobId: string, reason: string): void {
+    this.#worker.cancelJob(jobId, reason);
+  }
+
+  /** Takes no more jobs and waits for those in hand. */
+  async close(): Promise<void> {
+    await this.#worker.close();
+  }
+
+  /** Puts the jobs in hand back at the head of their queue, for other workers to take at once. */
+  handBack(): void {
+    this.#isHandingBack = true;
+    this.#worker.cancelAllJobs("handed back");
+  }
+
+  async #deliver(job: Job, token: string | undefined, signal?: AbortSignal): Promise<void> {
+    const { queue } = this.#options;
+    if (job.id === undefined || token === undefined)
+      throw new Error("bug: a job without id or lock");
+    try {
+      await this.#options.handle({
+        jobId: job.id,
+        queue,
+        token,
+        data: job.data as unknown,
+        deaths: job.stalledCounter,
+        isRedelivery: job.attemptsStarted > 1 || job.stalledCounter > 0,
+        isLastAttempt: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
+        signal,
+      });
+    } catch (error) {
+      if (this.#isHandingBack && signal?.aborted === true) {
+        await job.moveToWait(token);
+        throw new WaitingError();
+      }
+      if (error instanceof Postponed) {
+        await job.moveToDelayed(error.until, token);
+        throw new DelayedError();
+      }
+      if (RankfleetError.isInstance(error) && !error.isRetryable) {
+        throw new UnrecoverableError(`${HANDLED}${error.code}: ${error.message}`);
+      }
+      throw error;
+    }
+  }
+}
+
+/** Thrown by `handle`: not now, and it costs the job nothing. */
+export class Postponed extends Error {
+  /** By the clock that is behind: this host's or Redis's, since workers look by their own. */
+  readonly until: number;
+
+  constructor(reason: string, delayMs: number, redisNow: number) {
+    super(reason);
+    this.until = Math.min(Date.now(), redisNow) + delayMs;
   }
 }
 
@@ -78,6 +135,8 @@ export interface Delivery {
   readonly token: string;
   /** As found in the queue: anybody may have put it there. */
   readonly data: unknown;
+  /** How often a worker died, or lost its lease, with this job in hand. */
+  readonly deaths: number;
   /** An earlier attempt was begun, so its result may already stand. */
   readonly isRedelivery: boolean;
   readonly isLastAttempt: boolean;
@@ -88,30 +147,7 @@ export interface Delivery {
 /** A killed worker's jobs are taken over after at most LOCK_MS + STALLED_CHECK_MS. */
 const LOCK_MS = 6_000;
 const STALLED_CHECK_MS = 3_000;
-const MAX_STALLS = 5;
-const HANDLED = "[handled] ";
-
-async function deliver(
-  options: ConsumerOptions,
-  job: Job,
-  token: string | undefined,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (job.id === undefined || token === undefined) throw new Error("bug: a job without id or lock");
-  try {
-    await options.handle({
-      jobId: job.id,
-      queue: options.queue,
-      token,
-      data: job.data as unknown,
-      isRedelivery: job.attemptsStarted > 1 || job.stalledCounter > 0,
-      isLastAttempt: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
-      signal,
-    });
-  } catch (error) {
-    if (RankfleetError.isInstance(error) && !error.isRetryable) {
-      throw new UnrecoverableError(`${HANDLED}${error.code}: ${error.message}`);
-    }
-    throw error;
-  }
-}
+/** Nobody is failed for the company it kept: `deaths` tells who must be looked at alone. */
+const MAX_STALLS = 1_000_000;
+/** What a failed job's reason begins with if `handle` has settled it. */
+export const HANDLED = "[handled] ";

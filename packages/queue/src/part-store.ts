@@ -98,7 +98,7 @@ const SETTLE_PART_SCRIPT = `
 if ARGV[1] ~= "" and redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
 local of = redis.call("HGET", KEYS[2], "of")
 if not of then return -2 end
-redis.call("HSETNX", KEYS[2], ARGV[2], ARGV[3])
 redis.call("DEL", KEYS[3])
+redis.call("HSETNX", KEYS[2], ARGV[2], ARGV[3])
 return tonumber(of) + 2 - redis.call("HLEN", KEYS[2])
 `;

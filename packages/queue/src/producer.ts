@@ -1,19 +1,22 @@
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
+import { Backlog, type Refusal } from "./backlog.ts";
 import { fromRedisError } from "./connection.ts";
 import {
+  BackpressureError,
   CLAIM_THRESHOLD_BYTES,
   encodeTexts,
   homeOf,
   InvalidRequestError,
-  LANES,
   parseResult,
   partId,
   partsOf,
   type JobEnvelope,
   type Keys,
+  type TextRange,
 } from "./contract/index.ts";
 import { PartStore } from "./part-store.ts";
+import { ModelRegistry } from "./registry.ts";
 
 /** Puts jobs into the queues of their models. */
 export class JobProducer {
@@ -21,6 +24,8 @@ export class JobProducer {
   readonly #keys: Keys;
   readonly #claimThresholdBytes: number;
   readonly #parts: PartStore;
+  readonly #backlog: Backlog;
+  readonly #registry: ModelRegistry;
   readonly #queues = new Map<string, Queue>();
 
   constructor(
@@ -31,6 +36,8 @@ export class JobProducer {
     this.#redis = redis;
     this.#keys = keys;
     this.#parts = new PartStore(redis, keys);
+    this.#backlog = new Backlog(redis, keys);
+    this.#registry = new ModelRegistry(redis, keys);
     this.#claimThresholdBytes = options.claimThresholdBytes ?? CLAIM_THRESHOLD_BYTES;
   }
 
@@ -40,7 +47,7 @@ export class JobProducer {
    * @param options.isContinuation The next stage of a job that was accepted before: not a new request
    *   that might be a repeat.
    * @throws InvalidRequestError `idempotency_conflict` if the id stands for another request;
-   *   BackpressureError if Redis is full; RedisUnavailableError.
+   *   BackpressureError if the backlog has no room for it, or Redis is full; RedisUnavailableError.
    */
   async add(
     jobId: string,
@@ -51,9 +58,12 @@ export class JobProducer {
     try {
       const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
       if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
+      const admitted = await this.#backlog.admit(jobId, envelope, !isContinuation);
+      if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
+      const { priority } = admitted;
       const ranges = partsOf(texts.documents);
-      if (ranges.length === 1) await this.#enqueue(jobId, envelope, texts);
-      else await this.#enqueueParts(jobId, envelope, texts, ranges);
+      if (ranges.length === 1) await this.#enqueue(jobId, envelope, texts, priority);
+      else await this.#enqueueParts(jobId, envelope, texts, { ranges, priority });
     } catch (error) {
       throw fromRedisError(error);
     }
@@ -64,7 +74,7 @@ export class JobProducer {
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
     { query, documents }: TextsOfJob,
-    ranges: readonly { readonly from: number; readonly to: number }[],
+    { ranges, priority }: { readonly ranges: readonly TextRange[]; readonly priority: number },
   ): Promise<void> {
     await this.#parts.begin(envelope.model, jobId, ranges.length, envelope.digest);
     for (const [index, { from, to }] of ranges.entries()) {
@@ -78,7 +88,7 @@ export class JobProducer {
         ids: envelope.ids?.slice(from, to),
         firstStageScores: envelope.firstStageScores?.slice(from, to),
       };
-      await this.#enqueue(partId(part), ofPart, { query, documents: texts });
+      await this.#enqueue(partId(part), ofPart, { query, documents: texts }, priority);
     }
   }
 
@@ -86,6 +96,7 @@ export class JobProducer {
     queueId: string,
     envelope: Omit<JobEnvelope, "payload">,
     texts: TextsOfJob,
+    priority: number,
   ): Promise<void> {
     const keys = this.#keys.model(envelope.model);
     const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
@@ -103,11 +114,11 @@ export class JobProducer {
       { ...envelope, payload },
       {
         jobId: queueId,
-        // BullMQ serves 0 before everything, so lanes start at 1.
-        priority: LANES.indexOf(envelope.lane) + 1,
+        priority,
         attempts: ATTEMPTS,
         backoff: { type: "exponential", delay: 500, jitter: 0.5 },
-        removeOnComplete: { age: 600, count: 1000 },
+        // The record is the truth; what is done must not keep its texts in a Redis that is full.
+        removeOnComplete: true,
         removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
       },
     );
@@ -162,6 +173,30 @@ export class JobProducer {
       sum.failed += counts["failed"] ?? 0;
     }
     return sum;
+  }
+
+  /** Tells how long room is off: what is queued beyond the bound, by the fleet's measured speed. */
+  async #noRoom(
+    job: Pick<JobEnvelope, "model" | "documents" | "characters">,
+    { bound, queued, most }: Refusal,
+  ): Promise<BackpressureError> {
+    const [size, rate] = await Promise.all([
+      this.#backlog.queued(job.model),
+      this.#registry.rate(job.model),
+    ]);
+    const adds = bound.endsWith("bytes") ? job.characters : job.documents;
+    const share = Math.min(1, Math.max(0, (queued + adds - most) / queued));
+    const etaMs =
+      rate === undefined
+        ? undefined
+        : Math.ceil((1000 * share * size.bytes) / (rate.charactersPerToken * rate.tokensPerSecond));
+    const when =
+      etaMs === undefined ? "no worker is alive" : `room in about ${(etaMs / 1000).toFixed(1)} s`;
+    return new BackpressureError(
+      "backpressure",
+      `the backlog of "${job.model}" is full: ${queued} of at most ${most} ${bound} are queued (${when}); wait, start more workers, or raise it with rankfleet queue limits`,
+      { field: "documents", etaMs },
+    );
   }
 
   async close(): Promise<void> {

@@ -17,18 +17,58 @@ export class ModelRegistry {
     return json === null ? undefined : (JSON.parse(json) as ModelOffer);
   }
 
-  /** A worker's sign of life; to be repeated every {@link HEARTBEAT_MS}. */
-  async announce(offer: ModelOffer, workerId: string, now: number): Promise<void> {
-    const workers = this.#keys.model(offer.model).workers;
+  /**
+   * A worker's sign of life; to be repeated every {@link HEARTBEAT_MS}.
+   *
+   * @param now Redis's time.
+   */
+  async announce(offer: ModelOffer, worker: WorkerSign, now: number): Promise<void> {
+    const { workers, rates, revisions } = this.#keys.model(offer.model);
+    const { tokensPerSecond, charactersPerToken } = worker;
     await Promise.all([
       this.#redis.hset(this.#keys.models, offer.model, JSON.stringify(offer)),
-      this.#redis.zadd(workers, now, workerId),
+      this.#redis.zadd(workers, now, worker.id),
       this.#redis.zremrangebyscore(workers, "-inf", now - 10 * HEARTBEAT_MS),
+      this.#redis.hset(revisions, offer.revision, Math.round(now)),
+      this.#redis.hset(rates, worker.id, `${tokensPerSecond} ${charactersPerToken} ${now}`),
     ]);
   }
 
   async withdraw(model: string, workerId: string): Promise<void> {
-    await this.#redis.zrem(this.#keys.model(model).workers, workerId);
+    const { workers, rates } = this.#keys.model(model);
+    await Promise.all([this.#redis.zrem(workers, workerId), this.#redis.hdel(rates, workerId)]);
+  }
+
+  /** What the model's live workers are through with together; undefined if none is alive. */
+  async rate(model: string): Promise<FleetRate | undefined> {
+    const { workers, rates } = this.#keys.model(model);
+    const [time, all, seen] = await Promise.all([
+      this.#redis.time(),
+      this.#redis.hgetall(rates),
+      this.#redis.zrangebyscore(workers, "-inf", "+inf", "WITHSCORES"),
+    ]);
+    const oldest = Number(time[0]) * 1000 - 3 * HEARTBEAT_MS;
+    let [tokensPerSecond, charactersPerToken, count] = [0, 0, 0];
+    for (let i = 0; i < seen.length; i += 2) {
+      if (Number(seen[i + 1]) < oldest) continue;
+      const [tokens, characters] = (all[seen[i]!] ?? "").split(" ").map(Number);
+      if (!(tokens! > 0) || !(characters! > 0)) continue;
+      tokensPerSecond += tokens!;
+      charactersPerToken += characters!;
+      count++;
+    }
+    if (count === 0) return undefined;
+    return { tokensPerSecond, charactersPerToken: charactersPerToken / count };
+  }
+
+  /** Revisions of a model that a live worker serves. */
+  async liveRevisions(model: string): Promise<string[]> {
+    const [time, all] = await Promise.all([
+      this.#redis.time(),
+      this.#redis.hgetall(this.#keys.model(model).revisions),
+    ]);
+    const oldest = Number(time[0]) * 1000 - 3 * HEARTBEAT_MS;
+    return Object.entries(all).flatMap(([revision, at]) => (Number(at) < oldest ? [] : [revision]));
   }
 
   /** Every model that a worker has ever offered here, by id. */
@@ -50,6 +90,18 @@ export interface ModelOffer {
   readonly maxTokens: number;
   /** Logits of the calibration pairs: what the model's workers have agreed on. */
   readonly reference?: readonly number[];
+}
+
+/** What a worker tells of itself with each sign of life. */
+export interface WorkerSign extends FleetRate {
+  readonly id: string;
+}
+
+export interface FleetRate {
+  /** Measured: padded tokens that the devices are through with. */
+  readonly tokensPerSecond: number;
+  /** Of the texts seen lately. */
+  readonly charactersPerToken: number;
 }
 
 export const HEARTBEAT_MS = 5_000;

@@ -1,4 +1,6 @@
 import type { Redis } from "ioredis";
+import { RELEASE_LUA } from "./backlog-scripts.ts";
+import { Backlog, releaseKeys } from "./backlog.ts";
 import { formatResult, parseResult, type Keys, type ResultRecord } from "./contract/index.ts";
 import { script, type Script } from "./script.ts";
 
@@ -9,14 +11,18 @@ import { script, type Script } from "./script.ts";
 export class ResultStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #backlog: Backlog;
   readonly #ttlMs: number;
   readonly #settle: Script;
+  readonly #end: Script;
 
   constructor(redis: Redis, keys: Keys, options: { ttlMs?: number | undefined } = {}) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#backlog = new Backlog(redis, keys);
     this.#ttlMs = options.ttlMs ?? RESULT_TTL_MS;
-    this.#settle = script(redis, "rankfleetSettle", { keys: 3, lua: SETTLE_SCRIPT });
+    this.#settle = script(redis, "rankfleetSettle", { keys: 6, lua: SETTLE_SCRIPT });
+    this.#end = script(redis, "rankfleetEnd", { keys: 5, lua: END_SCRIPT });
   }
 
   /**
@@ -31,6 +37,7 @@ export class ResultStore {
       keys.lock(job.queue, job.jobId),
       keys.result(job.jobId),
       keys.payload(job.jobId),
+      ...releaseKeys(keys),
       job.token,
       formatResult(record),
       this.#ttlMs,
@@ -45,19 +52,24 @@ export class ResultStore {
   /** Writes the record of a job that no attempt will settle: cancelled, or given up by the queue. */
   async settleUnlocked(job: SettledJob, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const written = await this.#redis.set(
+    const outcome = await this.#end(
       keys.result(job.jobId),
+      keys.payload(job.jobId),
+      ...releaseKeys(keys),
       formatResult(record),
-      "PX",
       this.#ttlMs,
-      "NX",
+      job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
+      job.jobId,
     );
-    await this.#redis.del(keys.payload(job.jobId));
     await this.#freePast(job);
-    if (job.replyTo !== undefined) {
-      await this.#redis.publish(this.#keys.ended(job.replyTo), job.jobId);
+    return outcome === WRITTEN ? "written" : "already_settled";
+  }
+
+  /** Tells the workers that have the job, or parts of it, in hand to drop it. */
+  async announceCancelled(models: readonly string[], jobId: string): Promise<void> {
+    for (const model of models) {
+      await this.#redis.publish(this.#keys.cancelled, `${model} ${jobId}`);
     }
-    return written === "OK" ? "written" : "already_settled";
   }
 
   async read(model: string, jobId: string): Promise<ResultRecord | undefined> {
@@ -70,7 +82,13 @@ export class ResultStore {
    * after it has handed on, and must then find its texts. One key a command: each has a slot of its own.
    */
   async #freePast({ jobId, past = [] }: SettledJob): Promise<void> {
-    await Promise.all(past.map((model) => this.#redis.del(this.#keys.model(model).payload(jobId))));
+    await Promise.all(past.map((model) => this.free(model, jobId)));
+  }
+
+  /** Texts and place in the backlog of a job that has gone on to another model, or is given up. */
+  async free(model: string, jobId: string): Promise<void> {
+    await this.#redis.del(this.#keys.model(model).payload(jobId));
+    await this.#backlog.release(model, jobId);
   }
 }
 
@@ -97,21 +115,38 @@ export const RESULT_TTL_MS: number = 24 * 3600 * 1000;
 const WRITTEN = 1;
 const LOST_LOCK = -1;
 
-/**
- * KEYS: 1 the job's lock, 2 its result, 3 its payload. ARGV: 1 the attempt's token, 2 the record,
- * 3 its time to live in ms, 4 the producer's channel or "", 5 the job's id. Returns 1 written, 0 already
- * settled, -1 the attempt lost its lock.
- *
- * A record of ordinary size goes out with the news, which spares its producer the way back for it.
- */
-const SETTLE_SCRIPT = `
-if redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
-local written = redis.call("SET", KEYS[2], ARGV[2], "PX", ARGV[3], "NX")
-redis.call("DEL", KEYS[3])
-if ARGV[4] ~= "" then
-  local news = ARGV[5]
-  if written and #ARGV[2] <= 65536 then news = news .. " " .. ARGV[2] end
-  redis.call("PUBLISH", ARGV[4], news)
+/** A record of ordinary size goes out with the news, which spares its producer the way back for it. */
+const RECORD_LUA = `
+local function record(result, payload, json, ttl, channel, job)
+  redis.call("DEL", payload)
+  local written = redis.call("SET", result, json, "PX", ttl, "NX")
+  if channel ~= "" then
+    local news = job
+    if written and #json <= 65536 then news = news .. " " .. json end
+    redis.call("PUBLISH", channel, news)
+  end
+  return written and 1 or 0
 end
-return written and 1 or 0
+`;
+
+/**
+ * KEYS: 1 the job's lock, 2 its result, 3 its payload, 4 backlog, 5 queued, 6 base. ARGV: 1 the attempt's token,
+ * 2 the record, 3 its time to live in ms, 4 the producer's channel or "", 5 the job's id. Returns 1 written,
+ * 0 already settled, -1 the attempt lost its lock.
+ *
+ * It frees before it writes: a Redis that is full then lets the rest of the script pass (a script that has
+ * begun to write is not stopped), so that a full Redis drains.
+ */
+const SETTLE_SCRIPT = `${RELEASE_LUA}${RECORD_LUA}
+if redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
+local written = record(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+release(KEYS[4], KEYS[5], KEYS[6], ARGV[5])
+return written
+`;
+
+/** The same without a lock. KEYS: 1 result, 2 payload, 3 to 5 as above. ARGV: 1 to 4 as 2 to 5 above. */
+const END_SCRIPT = `${RELEASE_LUA}${RECORD_LUA}
+local written = record(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+release(KEYS[3], KEYS[4], KEYS[5], ARGV[4])
+return written
 `;

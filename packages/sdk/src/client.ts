@@ -24,6 +24,7 @@ import {
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
 import type { RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
+import { waitForRoom } from "./patience.ts";
 import type { RerankResult } from "./result.ts";
 import { Session } from "./session.ts";
 import { streamRequests, type RerankOutcome } from "./stream.ts";
@@ -52,7 +53,7 @@ export class RerankClient {
    * Scores the documents and orders them by relevance to the query.
    *
    * @throws InvalidRequestError before anything is sent; ModelNotServedError; DeadlineExceededError;
-   *   BackpressureError if Redis is full; JobFailedError if no document could be scored;
+   *   BackpressureError with `whenFull: "fail"`; JobFailedError if no document could be scored;
    *   RedisUnavailableError; the signal's reason, which also cancels the job.
    */
   async rerank(request: RerankRequest, options: WaitOptions = {}): Promise<RerankResult> {
@@ -137,7 +138,8 @@ export class RerankClient {
     const stages = options.stages ?? [{ model: options.model ?? this.#options.model ?? "box" }];
     const models = stages.map(({ model }) => model);
     for (const model of models) {
-      await session.requireServed(model, this.#options.modelWaitMs ?? 0, signal);
+      const wanted = { model, revision: options.revision };
+      await session.requireServed(wanted, this.#options.modelWaitMs ?? 0, signal);
     }
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
@@ -155,10 +157,12 @@ export class RerankClient {
     signal?.throwIfAborted();
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
-    await session.producer.add(jobId, toEnvelope(parsed, stages, session), {
-      query: parsed.query,
-      documents: texts,
-    });
+    const envelope = toEnvelope(parsed, stages, session);
+    await waitForRoom(
+      () => session.producer.add(jobId, envelope, { query: parsed.query, documents: texts }),
+      this.#options,
+      { signal, deadlineMs },
+    );
     return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
   }
 
@@ -212,6 +216,7 @@ function toEnvelope(
       next.length === 0
         ? undefined
         : { keep, next, documents: texts.length, failures: {}, past: [], pairs: 0 },
+    revision: options.revision,
     lane: options.priority ?? "standard",
     tenant: options.tenant,
     enqueuedAt: session.clock.now(),
@@ -223,7 +228,17 @@ function toEnvelope(
     digest:
       options.idempotencyKey === undefined
         ? undefined
-        : digest([model, query, texts, scoring, keep, next, firstStageScores]),
+        : digest([
+            model,
+            query,
+            texts,
+            scoring,
+            keep,
+            next,
+            firstStageScores,
+            // Only where there is one: older SDKs must come to the same digest.
+            ...(options.revision === undefined ? [] : [options.revision]),
+          ]),
     metadata: options.metadata,
     trace: carrier["traceparent"] === undefined ? undefined : carrier,
   };

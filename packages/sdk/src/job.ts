@@ -65,8 +65,8 @@ export class JobHandle {
   }
 
   /**
-   * Ends the job: whoever waits for it gets a JobCancelledError, and a worker that has it in hand can
-   * no longer write a result.
+   * Ends the job, from any process: whoever waits for it gets a JobCancelledError, a worker that has it in
+   * hand drops it and can no longer write a result, and its texts are freed.
    *
    * @returns false if it had ended already.
    */
@@ -83,6 +83,7 @@ export class JobHandle {
       state: "cancelled",
     });
     await session.producer.remove(this.#models, this.#jobId);
+    await session.store.announceCancelled(this.#models, this.#jobId);
     return outcome === "written";
   }
 

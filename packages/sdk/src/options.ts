@@ -1,7 +1,10 @@
 import type { RedisSource } from "@rankfleet/queue";
 
 export interface RerankClientOptions {
-  /** Where Redis is: `redis://…`, `rediss://…` for TLS, or ioredis's options. Default: `REDIS_URL`, else `redis://127.0.0.1:6379`. */
+  /**
+   * Where Redis is: `redis://…`, `rediss://…` for TLS, `redis-sentinel://…#master`, `redis-cluster://…`, or
+   * ioredis's options. Default: `REDIS_URL`, else `redis://127.0.0.1:6379`.
+   */
   readonly redis?: RedisSource;
   /** The model of requests that name none. Default `box`, the one that comes with rankfleet. */
   readonly model?: string;
@@ -12,6 +15,14 @@ export interface RerankClientOptions {
    * ModelNotServedError. Default 0. Set it where producers and workers start together.
    */
   readonly modelWaitMs?: number;
+  /**
+   * What happens while the backlog is as long as it may be, or Redis is full: `wait` (default) for room,
+   * until the deadline or the signal ends it, or `fail` at once with a BackpressureError, whose `etaMs`
+   * says when to come again.
+   */
+  readonly whenFull?: "wait" | "fail";
+  /** Told each time that a request waits for room, e.g. to show it. */
+  readonly onWait?: (wait: { readonly etaMs: number | undefined; readonly reason: string }) => void;
   /** Requests with more candidates than this warn once in a process. `Infinity` silences it. Default 100. */
   readonly warnAboveDocuments?: number;
 }

@@ -49,17 +49,25 @@ export class Session {
     return new Session(redis, subscriber, await RedisClock.start(redis), options.prefix);
   }
 
-  /** @throws ModelNotServedError if no worker has offered the model, also not within `waitMs`. */
+  /**
+   * @throws ModelNotServedError if no worker has offered the model, or none alive serves the revision, also
+   *   not within `waitMs`.
+   */
   async requireServed(
-    model: string,
+    { model, revision }: { readonly model: string; readonly revision: string | undefined },
     waitMs: number,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const until = Date.now() + waitMs;
     for (;;) {
       const served = await this.#servedModels();
-      if (served.has(model)) return;
-      if (Date.now() >= until) throw new ModelNotServedError(model, [...served]);
+      const isServed = served.has(model);
+      if (isServed && revision === undefined) return;
+      const revisions = isServed ? await this.registry.liveRevisions(model) : [];
+      if (revisions.some((live) => live === revision)) return;
+      if (Date.now() >= until) {
+        throw new ModelNotServedError(model, isServed ? revisions : [...served], revision);
+      }
       signal?.throwIfAborted();
       this.#served = undefined;
       await new Promise((resolve) => setTimeout(resolve, SERVED_POLL_MS));

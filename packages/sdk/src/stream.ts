@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { RankfleetError, type RerankRequest } from "@rankfleet/queue/contract";
+import type { RerankRequest } from "@rankfleet/queue/contract";
 import type { RerankManyOptions } from "./options.ts";
 import type { RerankResult } from "./result.ts";
 
@@ -48,7 +48,7 @@ export async function* streamRequests(
     try {
       const next = await source.next();
       if (next.done) isExhausted = true;
-      else window.start(index++, next.value, (request) => withPatience(rerank, request, signal));
+      else window.start(index++, next.value, (request) => rerank(request, signal));
     } catch (cause) {
       // What is under way is still delivered; then the source's own error ends the stream.
       sourceError = { cause };
@@ -70,23 +70,6 @@ export async function* streamRequests(
   } finally {
     abort.abort(new Error("the stream was left"));
     await source.return?.();
-  }
-}
-
-/** A full or absent Redis holds the stream back; it does not fail its requests. */
-async function withPatience(
-  rerank: Rerank,
-  request: RerankRequest,
-  signal: AbortSignal,
-): Promise<RerankResult> {
-  for (let delayMs = 250; ; delayMs = Math.min(2 * delayMs, 5_000)) {
-    try {
-      return await rerank(request, signal);
-    } catch (error) {
-      if (!RankfleetError.isInstance(error) || error.code !== "backpressure") throw error;
-      await new Promise((resolve) => setTimeout(resolve, delayMs));
-      signal.throwIfAborted();
-    }
   }
 }
 

@@ -1,3 +1,5 @@
+export { startWatchdog } from "./watchdog.ts";
+export type { Watchdog, WatchdogOptions } from "./watchdog.ts";
 export { type EventLoopWatch, watchEventLoop } from "./event-loop.ts";
 export {
   type HealthOptions,

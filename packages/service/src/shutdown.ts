@@ -5,10 +5,11 @@
  *                            │ └──drain failed──▶ exit 1
  *                 second signal or grace over
  *                            ▼
- *                         forced ──drain settles, or LAST_CALL_MS──▶ exit 128 + signal
+ *                         forced ──drained──▶ exit 0
+ *                            └──LAST_CALL_MS, or third signal──▶ exit 128 + signal
  *
- * The drain runs once. Forcing aborts its `deadline`, so that it can still give its jobs back; a
- * third signal exits at once. An exception or rejection that nobody handled is logged and exits 1
+ * The drain runs once. Forcing aborts its `deadline`, so that it gives its jobs back instead of finishing
+ * them. An exception or rejection that nobody handled is logged and exits 1
  * from any state, without a drain: the state of the process is unknown.
  */
 import { constants } from "node:os";
@@ -57,8 +58,8 @@ export function onShutdown(drain: Drain, options: ShutdownOptions): () => void {
   };
 }
 
-/** For a drain that ignores its deadline: how long it is still waited for. */
-const LAST_CALL_MS = 1_000;
+/** How long a forced drain is still waited for. */
+const LAST_CALL_MS = 2_000;
 
 class Ending {
   readonly #drain: Drain;
@@ -101,7 +102,6 @@ class Ending {
       code = 1;
     }
     clearTimeout(this.#timer);
-    if (this.#forced.signal.aborted) code = forcedCode(signal);
     log.info({ code }, "shut down");
     this.#exit(code);
   }

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
+import { startLocalRedis, type LocalRedis, type LocalRedisOptions } from "@rankfleet/local-redis";
 import { RerankClient, type RerankClientOptions } from "@rankfleet/sdk";
 import { Redis } from "ioredis";
 
@@ -26,11 +26,12 @@ export class TestFleet {
 
   private constructor(redisServer: LocalRedis) {
     this.redisServer = redisServer;
-    this.redis = new Redis(redisServer.url);
+    this.redis = new Redis(redisServer.url, { maxRetriesPerRequest: null });
+    this.redis.on("error", () => {}); // Some tests take the server away.
   }
 
-  static async start(): Promise<TestFleet> {
-    return new TestFleet(await startLocalRedis());
+  static async start(options?: LocalRedisOptions): Promise<TestFleet> {
+    return new TestFleet(await startLocalRedis(options));
   }
 
   get url(): string {

@@ -29,6 +29,8 @@ export class Batcher {
   readonly #maxPadding: number;
   readonly #onBatch: (report: BatchReport) => void;
   #shared = 0;
+  #ended = 0;
+  #endedBefore = 0;
   #meanBatchMs = READY_MS;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
@@ -50,6 +52,14 @@ export class Batcher {
   /** Pairs that needed no forward pass of their own, since an equal one was waiting. */
   get sharedPairs(): number {
     return this.#shared;
+  }
+
+  /** Whether batches are under way and none has ended since this was last asked. */
+  isStuck(): boolean {
+    const isStuck =
+      this.#ended === this.#endedBefore && this.#devices.some((device) => device.inFlight > 0);
+    this.#endedBefore = this.#ended;
+    return isStuck;
   }
 
   /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
@@ -116,6 +126,7 @@ export class Batcher {
     const startedAt = Date.now();
     try {
       const { logits, durationMs } = await device.run(toBatch(pairs), pairs[0]!.lane);
+      this.#ended++;
       this.#learn(pairs, durationMs);
       this.#onBatch(report(device, pairs, startedAt, durationMs));
       for (let row = 0; row < pairs.length; row++) this.#settle(pairs[row]!, logits[row]!);

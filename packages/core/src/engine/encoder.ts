@@ -1,7 +1,7 @@
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { ThreadChannel } from "./channel.ts";
 import type { ScoreRequest, Texts } from "./request.ts";
-import type { KeptScore, ScoreCache } from "./score-cache.ts";
+import type { KeptFailure, KeptScore, ScoreCache } from "./score-cache.ts";
 import type { TokenizeData, TokenizeReply, TokenizeRequest } from "./tokenize-thread.ts";
 
 /** A request as pairs, less those documents of which the score is known. */
@@ -9,7 +9,7 @@ export interface EncodedRest {
   readonly encoded: EncodedRequest;
   /** Of every document, if a cache was asked. */
   readonly digests?: readonly string[];
-  readonly known?: readonly (KeptScore | undefined)[];
+  readonly known?: readonly (KeptScore | KeptFailure | undefined)[];
   readonly texts?: Texts | undefined;
   /** Time in the tokenising thread. */
   readonly durationMs: number;

@@ -1,3 +1,5 @@
+import type { CoreFailure } from "../errors.ts";
+
 /** What a document got when it was scored against a query before. */
 export interface KeptScore {
   readonly logit: number;
@@ -7,10 +9,15 @@ export interface KeptScore {
   readonly pairs: number;
 }
 
+/** A document that could not be scored, and is not to be tried again. */
+export interface KeptFailure {
+  readonly failure: CoreFailure;
+}
+
 /** Scores of documents, here or elsewhere, by the digest of query, document and length policy. */
 export interface ScoreCache {
   /** One entry for each digest; `undefined` where nothing is known. Never rejects: no answer is no hit. */
-  get(digests: readonly string[]): Promise<readonly (KeptScore | undefined)[]>;
+  get(digests: readonly string[]): Promise<readonly (KeptScore | KeptFailure | undefined)[]>;
   /** Keeps what was newly scored; the caller does not wait for it. */
   put(scores: readonly (readonly [digest: string, score: KeptScore])[]): void;
 }

@@ -59,18 +59,22 @@ export class InvalidRequestError extends RankfleetError {
   }
 }
 
-/** No worker has offered this model. */
+/** No worker has offered this model, or none that is alive serves this revision of it. */
 export class ModelNotServedError extends RankfleetError {
   override readonly name = "ModelNotServedError";
   readonly model: string;
   readonly served: readonly string[];
 
-  constructor(model: string, served: readonly string[]) {
-    const offer = served.length === 0 ? "no model is served yet" : `served: ${served.join(", ")}`;
+  /** @param served The models that are; or with a revision, the model's revisions that are. */
+  constructor(model: string, served: readonly string[], revision?: string) {
+    const field = revision === undefined ? "model" : "revision";
+    const what = revision === undefined ? `"${model}"` : `revision ${revision} of "${model}"`;
+    const offer =
+      served.length === 0 ? `no ${field} is served now` : `served: ${served.join(", ")}`;
     super(
       "model_not_served",
-      `model: no worker serves "${model}" (${offer}); start one with rankfleet worker --model, or set modelWaitMs`,
-      { field: "model" },
+      `${field}: no worker serves ${what} (${offer}); start one with rankfleet worker --model, or set modelWaitMs`,
+      { field },
     );
     this.model = model;
     this.served = served;
@@ -81,9 +85,23 @@ export class DeadlineExceededError extends RankfleetError {
   override readonly name = "DeadlineExceededError";
 }
 
-/** Redis has no room (`maxmemory` under `noeviction`), or too much is in flight. */
+/** The backlog is as long as it may be, or Redis has no room (`maxmemory` under `noeviction`). */
 export class BackpressureError extends RankfleetError {
   override readonly name = "BackpressureError";
+  /**
+   * Milliseconds until there should be room: queued tokens beyond the bound ÷ the fleet's measured tokens
+   * a second. Absent if no worker is alive to measure, or Redis itself is full.
+   */
+  readonly etaMs: number | undefined;
+
+  constructor(
+    code: FailureCode,
+    message: string,
+    options: { field?: string | undefined; cause?: unknown; etaMs?: number | undefined } = {},
+  ) {
+    super(code, message, options);
+    this.etaMs = options.etaMs;
+  }
 }
 
 export class JobCancelledError extends RankfleetError {

@@ -35,9 +35,11 @@ export const FAILURES: Readonly<
   inference_failed: { isRetryable: false, httpStatus: 500 },
   /** The model answered NaN or an infinity for this pair. */
   score_not_finite: { isRetryable: false, httpStatus: 500 },
+  /** Two workers died while they tried this pair, or read this job, with nothing else beside it. */
+  worker_killed: { isRetryable: false, httpStatus: 500 },
   /** A worker failed in a way that is not the job's fault; this code is final when tries run out. */
   worker_failed: { isRetryable: true, httpStatus: 500 },
-  /** Redis has no room for more jobs. */
+  /** The backlog is as long as it may be, or Redis has no room for more jobs. */
   backpressure: { isRetryable: true, httpStatus: 429 },
   redis_unavailable: { isRetryable: true, httpStatus: 503 },
   client_closed: { isRetryable: false, httpStatus: 499 },
@@ -59,6 +61,7 @@ export type FailureCode =
   | "job_not_found"
   | "inference_failed"
   | "score_not_finite"
+  | "worker_killed"
   | "worker_failed"
   | "backpressure"
   | "redis_unavailable"

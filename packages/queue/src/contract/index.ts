@@ -14,13 +14,13 @@ export {
 export type { RequestIssue } from "./errors.ts";
 export { FAILURES, isFailureCode } from "./failure.ts";
 export type { Failure, FailureCode } from "./failure.ts";
-export { homeOf, parseJob } from "./job.ts";
+export { homeOf, isOfNewerVersion, parseJob } from "./job.ts";
 export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
 export { formatJobId, newJobId, parseJobId } from "./job-id.ts";
 export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
 export { parsePartRecord, PART_DOCUMENTS, partId, partsOf } from "./part.ts";
-export type { JobPart, PartRecord } from "./part.ts";
+export type { JobPart, PartRecord, TextRange } from "./part.ts";
 export { CLAIM_THRESHOLD_BYTES, encodeTexts } from "./payload.ts";
 export { isModelId, LANES, MAX_DOCUMENTS, parseRequest } from "./request.ts";
 export type {

@@ -22,6 +22,8 @@ export interface JobEnvelope {
   readonly cascade?: CascadeState | undefined;
   /** Present in every part of a large job. */
   readonly part?: JobPart | undefined;
+  /** The one revision of the model that may score the job. */
+  readonly revision?: string | undefined;
   readonly lane: Lane;
   readonly tenant?: string | undefined;
   /** Milliseconds since 1970 by Redis's clock, the only clock that all sides share. */
@@ -107,6 +109,7 @@ const schema = z.object({
       documents: z.int().min(1),
     })
     .optional(),
+  revision: z.string().optional(),
   lane: z.enum(["interactive", "standard", "bulk"]),
   tenant: z.string().optional(),
   enqueuedAt: z.number(),
@@ -126,7 +129,7 @@ const schema = z.object({
  *   anything that is not a job, naming the field.
  */
 export function parseJob(data: unknown): JobEnvelope {
-  const version = typeof data === "object" && data !== null && "v" in data ? data.v : undefined;
+  const version = versionOf(data);
   if (typeof version === "number" && version !== PROTOCOL_VERSION) {
     throw new RankfleetError(
       "unsupported_version",
@@ -146,4 +149,21 @@ export function parseJob(data: unknown): JobEnvelope {
 /** The model under which the job's result is kept: its own, or the last of its cascade. */
 export function homeOf({ model, cascade }: Pick<JobEnvelope, "model" | "cascade">): string {
   return cascade?.next.at(-1)?.model ?? model;
+}
+
+/**
+ * Whether a message seems to be from an SDK that is newer than this worker: one of the next ten versions. It
+ * then waits for a worker that knows it; other numbers were never a version.
+ */
+export function isOfNewerVersion(data: unknown): boolean {
+  const version = versionOf(data);
+  return (
+    Number.isInteger(version) &&
+    Number(version) > PROTOCOL_VERSION &&
+    Number(version) <= PROTOCOL_VERSION + 10
+  );
+}
+
+function versionOf(data: unknown): unknown {
+  return typeof data === "object" && data !== null && "v" in data ? data.v : undefined;
 }

@@ -11,14 +11,27 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most payloadTtlMs |
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
+ * | `<prefix>:{model}:suspects:<job>` | hash: what is known of a job whose workers died | until settled, at most a day |
+ * | `<prefix>:{model}:poison` | hash: revision and digest → why this pair is not tried again | until forgiven |
+ * | `<prefix>:{model}:queued` | hash: job → what it adds to the backlog | until settled |
+ * | `<prefix>:{model}:backlog` | hash: pairs and bytes queued, in all and by tenant; virtual clocks | while jobs are queued |
+ * | `<prefix>:{model}:limits` | hash: most pairs and bytes queued, tenants' weights | |
  * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
+ * | `<prefix>:{model}:rates` | hash: worker id → tokens a second, characters a token | |
+ * | `<prefix>:{model}:revisions` | hash: revision → last sign of life | |
  * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a document's digest → its score | cache TTL |
  * | `<prefix>:models` | hash of model id → facts, written by workers | |
+ * | `<prefix>:limits` | hash: most pairs and bytes queued for all models together | |
+ * | `<prefix>:cancelled` | channel, no key: workers hear of cancelled jobs | |
  * | `<prefix>:ended:<producer>` | channel, no key: a producer hears of its jobs' ends | |
  */
 export interface Keys {
   readonly prefix: string;
   readonly models: string;
+  /** Most that may be queued for all models together. */
+  readonly limits: string;
+  /** The channel on which workers hear of cancelled jobs: `<model> <job>`. */
+  readonly cancelled: string;
   /** The channel on which a producer hears of its jobs' ends: `<job>`, or `<job> <record>`. */
   ended(producer: string): string;
   model(id: string): ModelKeys;
@@ -29,7 +42,16 @@ export interface ModelKeys {
   readonly queues: readonly string[];
   /** The name of the BullMQ queue in which a lane's jobs stand. */
   queue(lane: Lane): string;
+  /** What the names of the model's keys begin with. */
+  readonly base: string;
   readonly workers: string;
+  readonly rates: string;
+  readonly revisions: string;
+  readonly backlog: string;
+  readonly queued: string;
+  readonly limits: string;
+  readonly poison: string;
+  suspects(jobId: string): string;
   result(jobId: string): string;
   payload(jobId: string): string;
   /** The parts of a large job. */
@@ -46,6 +68,8 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
   return {
     prefix,
     models: `${prefix}:models`,
+    limits: `${prefix}:limits`,
+    cancelled: `${prefix}:cancelled`,
     ended: (producer) => `${prefix}:ended:${producer}`,
     model: (id) => {
       const tag = `{${id}}`;
@@ -54,7 +78,15 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
       return {
         queues: [interactive, tag],
         queue: (lane) => (lane === "interactive" ? interactive : tag),
+        base,
         workers: `${base}:workers`,
+        rates: `${base}:rates`,
+        revisions: `${base}:revisions`,
+        backlog: `${base}:backlog`,
+        queued: `${base}:queued`,
+        limits: `${base}:limits`,
+        poison: `${base}:poison`,
+        suspects: (jobId) => `${base}:suspects:${jobId}`,
         result: (jobId) => `${base}:result:${jobId}`,
         parts: (jobId) => `${base}:parts:${jobId}`,
         payload: (jobId) => `${base}:payload:${jobId}`,

@@ -58,7 +58,12 @@ export interface RerankRequest {
   readonly idempotencyKey?: string;
   /** The lane. Default `standard`; `rerankMany` takes `bulk`. */
   readonly priority?: Lane;
-  /** Who it is for: carried to logs and metrics. */
+  /**
+   * The revision of the model that must score it, as results name it (`"8db9170d214a"`): no other does,
+   * and the job waits until a worker of that revision takes it. Not with `stages`.
+   */
+  readonly revision?: string;
+  /** Whose job it is: within a lane tenants share the fleet by weight, and have limits of their own. */
   readonly tenant?: string;
   /** After this moment nobody wants the result. */
   readonly deadline?: Date | number;
@@ -117,6 +122,10 @@ const schema = z.strictObject({
   rawScores: z.boolean().optional(),
   idempotencyKey: z.string().min(1).max(512).optional(),
   priority: z.enum(["interactive", "standard", "bulk"]).optional(),
+  revision: z
+    .string()
+    .regex(/^[0-9a-f]{12}$/u, "must be the 12 hexadecimal digits of a revision")
+    .optional(),
   tenant: z.string().min(1).max(128).optional(),
   deadline: z
     .union([z.date(), z.number()])
@@ -188,8 +197,11 @@ export type RequestOptions = {
     | undefined;
 };
 
-function stageIssues({ model, stages = [] }: z.infer<typeof schema>): RequestIssue[] {
+function stageIssues({ model, revision, stages = [] }: z.infer<typeof schema>): RequestIssue[] {
   const issues: RequestIssue[] = [];
+  if (revision !== undefined && stages.length > 0) {
+    issues.push({ field: "revision", message: "is of one model; a cascade has several" });
+  }
   if (model !== undefined && stages.length > 0) {
     issues.push({ field: "model", message: "is said by stages; leave one of the two out" });
   }

@@ -1,0 +1,212 @@
+import {
+  CoreError,
+  documentDigests,
+  fuse,
+  readTexts,
+  type LengthPolicy,
+  type Reranker,
+  type ScoredDocument,
+  type ScoredRequest,
+  type SerializedTexts,
+  type SubmitOptions,
+  type Texts,
+} from "@rankfleet/core";
+import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
+import type { Redis } from "ioredis";
+
+/**
+ * Scores jobs whose workers have died, so that a pair that kills is told from its neighbours.
+ *
+ * Nothing in a dead process can say which pair it was, so each step is written down before it is done:
+ * `trying` a run of a few documents, then what became of them. Whoever takes the job after the next death
+ * finds the run, and tries its documents one by one; after the death after that it finds one document, and
+ * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. Two
+ * jobs are never looked at at the same time in one process.
+ *
+ * In Redis it is a hash: `trying` → `<from>-<to>`, `reading` → how often the texts were begun to be read,
+ * `<index>` → what became of the document.
+ */
+export class CarefulScoring {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #model: string;
+  readonly #reranker: Reranker;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: { redis: Redis; keys: Keys; model: string; reranker: Reranker }) {
+    this.#redis = options.redis;
+    this.#keys = options.keys;
+    this.#model = options.model;
+    this.#reranker = options.reranker;
+  }
+
+  /** @throws RankfleetError `worker_killed` if reading the job's texts is what kills. */
+  async score(
+    jobId: string,
+    request: {
+      readonly texts: SerializedTexts;
+      readonly policy: LengthPolicy;
+      readonly returnTexts: boolean;
+      readonly firstStageScores: readonly number[] | undefined;
+    },
+    options: SubmitOptions,
+  ): Promise<ScoredRequest> {
+    const start = performance.now();
+    const key = this.#keys.model(this.#model).suspects(jobId);
+    const texts = await this.#inTurn(() => this.#read(key, request.texts));
+    const { policy, firstStageScores } = request;
+    const known = await this.#redis.hgetall(key);
+    const count = texts.documents.length;
+    const done = Array.from({ length: count }, (_, index) => outcomeOf(known[index]));
+    const suspects = runOf(known["trying"], count);
+    if (suspects !== undefined && suspects.to - suspects.from === 1) {
+      done[suspects.from] = await this.#convict(key, suspects.from);
+    }
+    for (const run of runsOf(done, suspects)) {
+      const scored = await this.#inTurn(() => this.#try(key, run, { texts, ...policy }, options));
+      for (const [i, outcome] of scored.entries()) done[run.from + i] = outcome;
+    }
+    const documents = done.map((outcome) => outcome!.document);
+    const weight = this.#reranker.facts.firstStageWeight;
+    const logits = documents.map((document) =>
+      document.state === "scored" ? document.logit : null,
+    );
+    return {
+      documents,
+      digests: documentDigests(texts, policy),
+      ...(request.returnTexts ? { texts } : {}),
+      ...(firstStageScores === undefined || weight === undefined
+        ? {}
+        : { fused: fuse(logits, firstStageScores, weight) }),
+      pairs: done.reduce((sum, outcome) => sum + outcome!.pairs, 0),
+      cached: 0,
+      timings: { waitToTokenizeMs: 0, tokenizeMs: 0, scoreMs: performance.now() - start },
+    };
+  }
+
+  /** The job has ended. */
+  async forget(jobId: string): Promise<void> {
+    await this.#redis.del(this.#keys.model(this.#model).suspects(jobId));
+  }
+
+  async #read(key: string, source: SerializedTexts): Promise<Texts> {
+    const begun = await this.#redis.hincrby(key, "reading", 1);
+    await this.#redis.pexpire(key, KEPT_MS);
+    if (begun > 2) {
+      throw new RankfleetError(
+        "worker_killed",
+        "two workers died while they read this job's texts alone",
+        { field: "documents" },
+      );
+    }
+    try {
+      return readTexts(source);
+    } finally {
+      await this.#redis.hset(key, "reading", 0);
+    }
+  }
+
+  async #convict(key: string, index: number): Promise<Outcome> {
+    const message = "two workers died while they tried this document, the second time by itself";
+    const outcome: Outcome = {
+      document: { state: "failed", failure: { code: "process_killed", message } },
+      pairs: 0,
+    };
+    await this.#redis.multi().hset(key, index, JSON.stringify(outcome)).hdel(key, "trying").exec();
+    return outcome;
+  }
+
+  async #try(
+    key: string,
+    { from, to }: Run,
+    { texts, ...policy }: LengthPolicy & { readonly texts: Texts },
+    options: SubmitOptions,
+  ): Promise<Outcome[]> {
+    options.signal?.throwIfAborted();
+    await this.#redis.hset(key, "trying", `${from}-${to}`);
+    try {
+      const documents = texts.documents.slice(from, to);
+      const scored = await this.#reranker.score(
+        { texts: { query: texts.query, documents }, ...policy },
+        options,
+      );
+      // Split documents have several pairs each; which one has how many is not told.
+      const outcomes = scored.documents.map((document, i) => ({
+        document,
+        pairs: i === 0 ? scored.pairs - (scored.documents.length - 1) : 1,
+      }));
+      const fields = outcomes.flatMap((outcome, i) => [from + i, JSON.stringify(outcome)]);
+      await this.#redis
+        .multi()
+        .hset(key, ...(fields as [number, string]))
+        .hdel(key, "trying")
+        .exec();
+      return outcomes;
+    } catch (error) {
+      // A thread that died takes the process with it: these stay suspects.
+      if (!(CoreError.isInstance(error) && error.code === "engine_crashed")) {
+        await this.#redis.hdel(key, "trying");
+      }
+      throw error;
+    }
+  }
+
+  async #inTurn<Result>(step: () => Promise<Result>): Promise<Result> {
+    const mine = this.#turn.then(step);
+    this.#turn = mine.catch(() => {});
+    return mine;
+  }
+}
+
+/** What became of a document, as it is kept. */
+interface Outcome {
+  readonly document: ScoredDocument;
+  readonly pairs: number;
+}
+
+interface Run {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** So few that one by one is soon done, so many that the others do not take for ever. */
+const RUN_DOCUMENTS = 16;
+const KEPT_MS = 24 * 3600 * 1000;
+
+function outcomeOf(json: string | undefined): Outcome | undefined {
+  return json === undefined ? undefined : (JSON.parse(json) as Outcome);
+}
+
+function runOf(value: string | undefined, count: number): Run | undefined {
+  const [from, to] = (value ?? "").split("-").map(Number);
+  return Number.isInteger(from) && Number.isInteger(to) && from! < to! && to! <= count
+    ? { from: from!, to: to! }
+    : undefined;
+}
+
+/** What is left to do: the suspects one by one, and runs of the others. */
+function runsOf(done: readonly (Outcome | undefined)[], suspects: Run | undefined): Run[] {
+  const runs: Run[] = [];
+  const isSuspect = (index: number): boolean =>
+    suspects !== undefined && index >= suspects.from && index < suspects.to;
+  for (let from = 0; from < done.length;) {
+    if (done[from] !== undefined) {
+      from++;
+      continue;
+    }
+    let to = from + 1;
+    if (!isSuspect(from)) {
+      while (
+        to < done.length &&
+        done[to] === undefined &&
+        !isSuspect(to) &&
+        to - from < RUN_DOCUMENTS
+      )
+        to++;
+    }
+    runs.push({ from, to });
+    from = to;
+  }
+  // Suspects last: what else the job has is safe by then.
+  return runs.toSorted((a, b) => Number(isSuspect(a.from)) - Number(isSuspect(b.from)));
+}

@@ -1,0 +1,203 @@
+import type { Redis } from "ioredis";
+import type { JobEnvelope, Keys, Lane, ModelKeys } from "./contract/index.ts";
+import { ADMIT_SCRIPT, RELEASE_SCRIPT } from "./backlog-scripts.ts";
+import { script, type Script } from "./script.ts";
+
+/**
+ * What is queued of each model, exactly: a job is counted once when it is admitted and taken off once when
+ * its record is written, both in scripts, whatever dies in between.
+ *
+ * The same scripts say in which order jobs are served. It is start-time fair queueing (Goyal, Vin, Cheng:
+ * "Start-time Fair Queuing", SIGCOMM 1996): every tenant of every lane is a flow with a weight; a job's
+ * start tag is max(virtual clock, finish tag of the flow's last job), its finish tag is start + size ÷
+ * weight, and the clock is the start tag of the latest job that ended. Jobs are served by start tag, which
+ * is their BullMQ priority. So a tenant with 50 jobs behind one with 5,000 has its turn every other job,
+ * a flow that was idle has no credit, and nobody starves.
+ */
+export class Backlog {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #admit: Script;
+  readonly #release: Script;
+  #total: { readonly isOver: Refusal | undefined; readonly until: number } | undefined;
+
+  constructor(redis: Redis, keys: Keys) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#admit = script(redis, "rankfleetAdmit", { keys: 3, lua: ADMIT_SCRIPT });
+    this.#release = script(redis, "rankfleetRelease", { keys: 3, lua: RELEASE_SCRIPT });
+  }
+
+  /**
+   * Counts a job in, if there is room for it. Repeating it changes nothing. A job of any size has room
+   * where nothing is queued.
+   *
+   * @param isBound false for the next stage of a cascade, which was accepted before.
+   */
+  async admit(
+    jobId: string,
+    job: Pick<JobEnvelope, "model" | "documents" | "characters" | "lane" | "tenant">,
+    isBound = true,
+  ): Promise<{ readonly priority: number } | Refusal> {
+    const over = isBound ? await this.#overTotal() : undefined;
+    if (over !== undefined) return over;
+    const keys = this.#keys.model(job.model);
+    const reply = await this.#admit(
+      keys.backlog,
+      keys.queued,
+      keys.limits,
+      jobId,
+      job.documents,
+      job.characters,
+      job.tenant ?? "",
+      clockOf(job.lane),
+      job.lane,
+      LANE_WEIGHTS[job.lane],
+      isBound ? 1 : 0,
+      DEFAULT_LIMITS.pairs,
+      DEFAULT_LIMITS.bytes,
+    );
+    const [isAdmitted, value, queued, most] = reply as [number, string, string, string];
+    return isAdmitted === 1
+      ? { priority: Number(value) }
+      : { bound: value as Refusal["bound"], queued: Number(queued), most: Number(most) };
+  }
+
+  /** Takes a job off without a record, e.g. one that was never added. */
+  async release(model: string, jobId: string): Promise<void> {
+    const keys = this.#keys.model(model);
+    await this.#release(...releaseKeys(keys), jobId);
+  }
+
+  /** Pairs and bytes (characters) queued for a model. */
+  async queued(model: string): Promise<BacklogSize> {
+    const { backlog } = this.#keys.model(model);
+    const [pairs, bytes] = await this.#redis.hmget(backlog, "pairs", "bytes");
+    return { pairs: Number(pairs ?? 0), bytes: Number(bytes ?? 0) };
+  }
+
+  /** By tenant; jobs without one are under `""`. */
+  async byTenant(model: string): Promise<Map<string, BacklogSize>> {
+    const all = await this.#redis.hgetall(this.#keys.model(model).backlog);
+    const tenants = new Map<string, BacklogSize>();
+    for (const [field, pairs] of Object.entries(all)) {
+      if (!field.startsWith("pairs/")) continue;
+      const tenant = field.slice("pairs/".length);
+      tenants.set(tenant, { pairs: Number(pairs), bytes: Number(all[`bytes/${tenant}`] ?? 0) });
+    }
+    return tenants;
+  }
+
+  async limits(model: string | undefined): Promise<Record<string, number>> {
+    const key = model === undefined ? this.#keys.limits : this.#keys.model(model).limits;
+    const own = Object.entries(await this.#redis.hgetall(key));
+    return {
+      ...(model === undefined ? TOTAL_LIMITS : DEFAULT_LIMITS),
+      ...Object.fromEntries(own.map(([field, value]) => [field, Number(value)])),
+    };
+  }
+
+  /**
+   * Sets a limit for everybody, from the next job on.
+   *
+   * @param model undefined: of all models together.
+   * @param field `pairs`, `bytes`; of a model also `tenantPairs`, `tenantBytes`, and of one tenant
+   *   `pairs/<tenant>`, `bytes/<tenant>`, `weight/<tenant>`.
+   * @param value undefined: the default again.
+   */
+  async setLimit(
+    model: string | undefined,
+    field: string,
+    value: number | undefined,
+  ): Promise<void> {
+    const key = model === undefined ? this.#keys.limits : this.#keys.model(model).limits;
+    if (value === undefined) await this.#redis.hdel(key, field);
+    else await this.#redis.hset(key, field, value);
+  }
+
+  /**
+   * Takes off what no queue knows: its producer died between admission and queue, or somebody emptied the
+   * queue by hand.
+   */
+  async sweep(model: string): Promise<number> {
+    const keys = this.#keys.model(model);
+    const now = Number((await this.#redis.time())[0]) * 1000;
+    let swept = 0;
+    for (let cursor = "0"; ;) {
+      const [next, entries] = await this.#redis.hscan(keys.queued, cursor, "COUNT", 500);
+      for (let i = 0; i < entries.length; i += 2) {
+        const [jobId, entry] = [entries[i]!, entries[i + 1]!];
+        if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
+        const isKnown = await this.#redis.exists(
+          ...keys.queues.map((queue) => `${this.#keys.prefix}:${queue}:${jobId}`),
+          keys.parts(jobId),
+        );
+        if (isKnown > 0) continue;
+        await this.release(model, jobId);
+        swept++;
+      }
+      if (next === "0") return swept;
+      cursor = next;
+    }
+  }
+
+  /** All models together; looked up once a second, so the bound is a soft one. */
+  async #overTotal(): Promise<Refusal | undefined> {
+    if (this.#total !== undefined && Date.now() < this.#total.until) return this.#total.isOver;
+    this.#total = { isOver: this.#total?.isOver, until: Date.now() + TOTAL_CACHE_MS };
+    const [models, limits] = await Promise.all([
+      this.#redis.hkeys(this.#keys.models),
+      this.limits(undefined),
+    ]);
+    const sizes = await Promise.all(models.map((model) => this.queued(model)));
+    const sum = (read: (size: BacklogSize) => number): number =>
+      sizes.reduce((total, size) => total + read(size), 0);
+    const [pairs, bytes] = [sum((size) => size.pairs), sum((size) => size.bytes)];
+    const isOver: Refusal | undefined =
+      pairs >= limits["pairs"]!
+        ? { bound: "total pairs", queued: pairs, most: limits["pairs"]! }
+        : bytes >= limits["bytes"]!
+          ? { bound: "total bytes", queued: bytes, most: limits["bytes"]! }
+          : undefined;
+    this.#total = { isOver, until: Date.now() + TOTAL_CACHE_MS };
+    return isOver;
+  }
+}
+
+export interface BacklogSize {
+  readonly pairs: number;
+  /** Characters of text. */
+  readonly bytes: number;
+}
+
+/** Why a job was not admitted. */
+export interface Refusal {
+  readonly bound:
+    | "pairs"
+    | "bytes"
+    | "tenant pairs"
+    | "tenant bytes"
+    | "total pairs"
+    | "total bytes";
+  readonly queued: number;
+  readonly most: number;
+}
+
+const GIB = 1024 ** 3;
+export const DEFAULT_LIMITS: BacklogSize = { pairs: 10_000_000, bytes: 4 * GIB };
+export const TOTAL_LIMITS: BacklogSize = { pairs: 20_000_000, bytes: 8 * GIB };
+const TOTAL_CACHE_MS = 1_000;
+const SWEEP_AGE_MS = 10 * 60_000;
+
+/** Standard jobs get eight ninths where bulk jobs wait too. */
+const LANE_WEIGHTS: Readonly<Record<Lane, number>> = { interactive: 1, standard: 8, bulk: 1 };
+
+/** Interactive jobs stand in a queue of their own, which has a clock of its own. */
+function clockOf(lane: Lane): string {
+  return lane === "interactive" ? "interactive" : "queue";
+}
+
+/** What the scripts that end a job need to take it off. */
+export function releaseKeys(keys: ModelKeys): [backlog: string, queued: string, base: string] {
+  return [keys.backlog, keys.queued, keys.base];
+}

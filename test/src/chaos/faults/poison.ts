@@ -1,0 +1,118 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { PoisonStore } from "@rankfleet/queue";
+import { keysFor } from "@rankfleet/queue/contract";
+import type { RerankRequest } from "@rankfleet/sdk";
+import { passages } from "../../support/texts.ts";
+import { drive } from "../drive.ts";
+import { judge, type Fault } from "../fault.ts";
+import { preload } from "../preload.ts";
+import { History, type Logits } from "../history.ts";
+import { MODEL, modelFolder, requestsOf, undisturbed, World } from "../world.ts";
+
+/** What becomes of a pair, and the code by which it is reported. */
+const EFFECTS = { nan: "score_not_finite", throw: "inference_failed", kill: "worker_killed" } as const;
+type Effect = keyof typeof EFFECTS;
+
+export const poison: Fault = {
+  name: "poison",
+  what: "one pair in 1,000 gives NaN, throws, or kills its worker",
+  async run({ say }) {
+    const words = await unusedWords(3);
+    const effects = (Object.keys(EFFECTS) as Effect[]).map((effect, i) => ({ effect, word: words[i]! }));
+    const requests = effects.flatMap(({ word }, i) => withPoison(1000 * i, word.text));
+    const expected = blankPoison(await undisturbed(requests));
+    const world = await World.start(0);
+    const history = new History(requests);
+    const env = {
+      NODE_OPTIONS: preload("poison-session"),
+      CHAOS_POISON: JSON.stringify(Object.fromEntries(effects.map(({ effect, word }) => [word.id, effect]))),
+      CHAOS_CORE: createRequire(import.meta.url).resolve("@rankfleet/core"),
+    };
+    const deaths: Record<Effect, number> = { nan: 0, throw: 0, kill: 0 };
+    let current: Effect = "nan";
+    let isOver = false;
+    const supervise = async (): Promise<void> => {
+      while (!isOver) {
+        const worker = await world.addWorker(env);
+        await worker.ended;
+        world.forget(worker);
+        if (!isOver) deaths[current]++;
+      }
+    };
+    const supervisors = [supervise(), supervise()];
+    const store = new PoisonStore(world.fleet.redis, keysFor());
+    const reported: string[] = [];
+    let triedAgain = 0;
+    try {
+      const stopWatching = await history.watchWrites(world.fleet.redis);
+      const client = world.fleet.client();
+      for (const [i, { effect }] of effects.entries()) {
+        current = effect;
+        await drive(client, requests, history, { from: i * JOBS, to: (i + 1) * JOBS });
+        // The same pair in another job: known by now, so nothing dies of it again.
+        const before = deaths[effect];
+        const { results } = await client.rerank({ ...requests[i * JOBS + POISONED]!, metadata: { again: true } });
+        const bad = results.find((each) => each.error !== undefined);
+        reported.push(`${bad?.index}:${bad?.error?.code}`);
+        triedAgain += deaths[effect] - before;
+        say(`${effect}: reported as ${bad?.error?.code}, ${deaths[effect]} worker deaths`);
+      }
+      const listed = await store.list(MODEL);
+      isOver = true;
+      await world.fleet.killWorkers();
+      await Promise.all(supervisors);
+      stopWatching();
+      const codes = effects.map(({ effect }) => `${POISON_INDEX}:${EFFECTS[effect]}`);
+      return judge(this.name, history, expected, {
+        isShown:
+          reported.join() === codes.join() &&
+          deaths.kill <= 3 &&
+          deaths.nan + deaths.throw + triedAgain === 0 &&
+          listed.length === 3 &&
+          listed.every(({ digest }) => digest.length > 0),
+        facts: { deathsOfKill: deaths.kill, reported: reported.join(" "), listed: listed.length },
+      });
+    } finally {
+      isOver = true;
+      await world.stop();
+    }
+  },
+};
+
+const JOBS = 20;
+/** Which job, and which of its 50 documents. */
+const POISONED = 7;
+const POISON_INDEX = 23;
+
+/** 1,000 pairs, one of which holds the word. */
+function withPoison(first: number, word: string): RerankRequest[] {
+  return requestsOf(JOBS, 50).map((request, i) => ({
+    ...request,
+    query: `${first} ${request.query}`,
+    documents: request.documents.map((document, index) =>
+      i === POISONED && index === POISON_INDEX ? `${String(document)} ${word}` : document,
+    ),
+  }));
+}
+
+function blankPoison(expected: readonly Logits[]): Logits[] {
+  return expected.map((logits, i) =>
+    i % JOBS === POISONED ? logits.map((logit, index) => (index === POISON_INDEX ? null : logit)) : logits,
+  );
+}
+
+/** Words that are one token each and stand in none of the texts. */
+async function unusedWords(count: number): Promise<{ text: string; id: number }[]> {
+  const folder = await modelFolder();
+  const { model } = JSON.parse(readFileSync(join(folder, "tokenizer.json"), "utf8")) as {
+    model: { vocab: Record<string, number> };
+  };
+  const all = passages.join(" ").toLowerCase();
+  const words = Object.entries(model.vocab)
+    .filter(([text]) => /^[a-z]{7,}$/u.test(text) && !all.includes(text))
+    .slice(0, count);
+  return words.map(([text, id]) => ({ text, id }));
+}
+

@@ -1,0 +1,111 @@
+import { Reranker } from "@rankfleet/core";
+import { modelFor } from "@rankfleet/bench/models";
+import type { RerankRequest } from "@rankfleet/sdk";
+import type { LocalRedisOptions } from "@rankfleet/local-redis";
+import { passages } from "../support/texts.ts";
+import { TestFleet, type WorkerProcess } from "../support/fleet.ts";
+import type { Logits } from "./history.ts";
+
+/** The name under which every fault's model is served. */
+export const MODEL = "tiny";
+
+/**
+ * A BERT cross-encoder with random weights, small enough for a hundred thousand pairs, whose scores are
+ * the same to the last bit in any batch.
+ */
+export function modelFolder(): Promise<string> {
+  return modelFor("tiny", "fp32");
+}
+
+/** A Redis and workers that serve {@link MODEL}. */
+export class World {
+  readonly fleet: TestFleet;
+  readonly #folder: string;
+  readonly workers: WorkerProcess[] = [];
+
+  private constructor(fleet: TestFleet, folder: string) {
+    this.fleet = fleet;
+    this.#folder = folder;
+  }
+
+  static async start(workers: number, redis?: LocalRedisOptions): Promise<World> {
+    const world = new World(await TestFleet.start(redis), await modelFolder());
+    try {
+      await Promise.all(Array.from({ length: workers }, () => world.addWorker()));
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
+    return world;
+  }
+
+  async addWorker(env: Record<string, string> = {}): Promise<WorkerProcess> {
+    const worker = await this.fleet.worker({
+      RANKFLEET_MODEL: `${MODEL}=${this.#folder}`,
+      LOG_LEVEL: "silent",
+      ...env,
+    });
+    this.workers.push(worker);
+    return worker;
+  }
+
+  /** Kills a worker as the kernel would, and forgets it. */
+  async kill(worker: WorkerProcess): Promise<void> {
+    this.forget(worker);
+    worker.child.kill("SIGKILL");
+    await worker.ended;
+  }
+
+  forget(worker: WorkerProcess): void {
+    const index = this.workers.indexOf(worker);
+    if (index >= 0) this.workers.splice(index, 1);
+  }
+
+  async stop(): Promise<void> {
+    await this.fleet.stop();
+  }
+}
+
+/** Requests that all differ. */
+export function requestsOf(
+  count: number,
+  documents: number,
+  more: Partial<RerankRequest> = {},
+): RerankRequest[] {
+  return Array.from({ length: count }, (_, i) => ({
+    query: `question ${i}: what belongs where`,
+    documents: Array.from(
+      { length: documents },
+      (_document, j) => `${i * documents + j} ${short(passages[(i * 31 + j) % passages.length]!)}`,
+    ),
+    model: MODEL,
+    ...more,
+  }));
+}
+
+function short(text: string): string {
+  return text.split(" ", 24).join(" ");
+}
+
+/** What an undisturbed process makes of the requests. */
+export async function undisturbed(requests: readonly RerankRequest[]): Promise<Logits[]> {
+  const reranker = await Reranker.load(await modelFolder(), { threads: 2 });
+  try {
+    const expected: Logits[] = [];
+    for (let from = 0; from < requests.length; from += 50) {
+      const scored = await Promise.all(
+        requests
+          .slice(from, from + 50)
+          .map(({ query, documents }) =>
+            reranker.score({ texts: { query, documents: documents as string[] } }),
+          ),
+      );
+      for (const { documents } of scored) {
+        expected.push(documents.map((each) => (each.state === "scored" ? each.logit : null)));
+      }
+    }
+    return expected;
+  } finally {
+    await reranker.close();
+  }
+}
