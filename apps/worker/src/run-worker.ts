@@ -8,6 +8,7 @@ import {
   ModelRegistry,
   RedisClock,
   type ModelOffer,
+  type PoisonList,
 } from "@rankfleet/queue";
 import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import {
@@ -96,7 +97,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   observeModels(metrics, served);
   await Promise.all(served.map((model) => model.firstAnnouncement));
 
-  const cancellations = await listenForCancellations(redis, keys, served);
+  const notices = await listenForNotices(redis, keys, served);
 
   const watchdog =
     settings.watchdogMs === 0
@@ -138,7 +139,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
       // By force, a long forward pass may still be under way: nobody waits for it.
       if (!deadline.aborted) await unload();
       watchdog?.close();
-      cancellations.disconnect();
+      notices.disconnect();
       clock.stop();
       eventLoop.close();
       await health.close();
@@ -154,25 +155,28 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
 
 const HAND_BACK_MS = 500;
 
-/** A courtesy that saves work: the record of a cancelled job stands, whatever is still computed. */
-async function listenForCancellations(
+/** Courtesies that save work and workers: what they tell stands in Redis, and would be seen later. */
+async function listenForNotices(
   redis: Redis,
   keys: Keys,
   served: readonly ServedModel[],
 ): Promise<Redis> {
   const subscriber = redis.duplicate();
   subscriber.on("error", () => {}); // The other connection reports.
-  subscriber.on("message", (_channel: string, news: string) => {
-    const [model, jobId = ""] = news.split(" ");
-    served.find((each) => each.model === model)?.worker.cancel(jobId);
+  subscriber.on("message", (_channel: string, notice: string) => {
+    const [kind, model, jobId = ""] = notice.split(" ");
+    const concerned = served.find((each) => each.model === model);
+    if (kind === "cancelled") concerned?.worker.cancel(jobId);
+    else if (kind === "poison") concerned?.poison.refresh();
   });
-  await subscriber.subscribe(keys.cancelled);
+  await subscriber.subscribe(keys.notices);
   return subscriber;
 }
 
 interface ServedModel {
   readonly model: string;
   readonly reranker: Reranker;
+  readonly poison: PoisonList;
   readonly worker: ModelWorker;
   readonly firstAnnouncement: Promise<void>;
   close(): Promise<void>;
@@ -208,6 +212,7 @@ function serve(
   return {
     model,
     reranker,
+    poison: options.poison,
     worker,
     firstAnnouncement,
     async close() {

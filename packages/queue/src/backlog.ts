@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { JobEnvelope, Keys, Lane, ModelKeys } from "./contract/index.ts";
 import { ADMIT_SCRIPT, RELEASE_SCRIPT } from "./backlog-scripts.ts";
+import { isTight, PRODUCERS_SHARE, readMemory, type RedisMemory } from "./memory.ts";
 import { script, type Script } from "./script.ts";
 
 /**
@@ -145,9 +146,10 @@ export class Backlog {
   async #overTotal(): Promise<Refusal | undefined> {
     if (this.#total !== undefined && Date.now() < this.#total.until) return this.#total.isOver;
     this.#total = { isOver: this.#total?.isOver, until: Date.now() + TOTAL_CACHE_MS };
-    const [models, limits] = await Promise.all([
+    const [models, limits, memory] = await Promise.all([
       this.#redis.hkeys(this.#keys.models),
       this.limits(undefined),
+      readMemory(this.#redis),
     ]);
     const sizes = await Promise.all(models.map((model) => this.queued(model)));
     const sum = (read: (size: BacklogSize) => number): number =>
@@ -158,7 +160,7 @@ export class Backlog {
         ? { bound: "total pairs", queued: pairs, most: limits["pairs"]! }
         : bytes >= limits["bytes"]!
           ? { bound: "total bytes", queued: bytes, most: limits["bytes"]! }
-          : undefined;
+          : overMemory(memory);
     this.#total = { isOver, until: Date.now() + TOTAL_CACHE_MS };
     return isOver;
   }
@@ -178,9 +180,16 @@ export interface Refusal {
     | "tenant pairs"
     | "tenant bytes"
     | "total pairs"
-    | "total bytes";
+    | "total bytes"
+    | "bytes of Redis's memory";
   readonly queued: number;
   readonly most: number;
+}
+
+function overMemory(memory: RedisMemory): Refusal | undefined {
+  if (!isTight(memory, PRODUCERS_SHARE)) return undefined;
+  const most = Math.floor(PRODUCERS_SHARE * memory.most);
+  return { bound: "bytes of Redis's memory", queued: memory.used, most };
 }
 
 const GIB = 1024 ** 3;

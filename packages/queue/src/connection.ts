@@ -28,6 +28,7 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     throw new RedisUnavailableError("redis_unavailable", message, { field: "redis", cause });
   }
   if (!redis.isCluster) writeOncePerTick(redis);
+  if (role === "consumer") letScriptsFree(redis);
   let lastError: Error | undefined;
   // Without a listener ioredis prints each failed reconnect; commands report it to who is waiting.
   redis.on("error", (error) => (lastError = error));
@@ -76,6 +77,21 @@ function writeOncePerTick(redis: Redis): void {
   });
 }
 
+/**
+ * A Redis that is full (`maxmemory` under `noeviction`) refuses what may need memory, and that is how BullMQ's
+ * scripts begin: taking a job, ending one, renewing a lease. So nothing could ever drain it. But a script
+ * that has begun to write is not stopped (Redis: scriptVerifyOOM), and DEL is a write that is never refused.
+ * Producers do not get this: they shall be refused.
+ */
+function letScriptsFree(redis: Redis): void {
+  const defineCommand = redis.defineCommand.bind(redis);
+  redis.defineCommand = (name, definition) =>
+    defineCommand(name, {
+      ...definition,
+      lua: `if KEYS[1] then redis.call("DEL", KEYS[1] .. ":begun") end\n${definition.lua}`,
+    });
+}
+
 /** A refused password or unknown host will not get better by dialling again. */
 function failedForGood(redis: Redis): Promise<never> {
   return new Promise((_, reject) => {
@@ -103,8 +119,8 @@ export function fromRedisError(error: unknown): unknown {
     );
   }
   const isConnection =
-    error.name === "MaxRetriesPerRequestError" ||
-    /Connection is closed|ECONN|EPIPE/u.test(error.message);
+    ["MaxRetriesPerRequestError", "ClusterAllFailedError"].includes(error.name) ||
+    /Connection is closed|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(error.message);
   if (!isConnection) return error;
   return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, {
     cause: error,

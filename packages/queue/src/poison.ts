@@ -38,7 +38,7 @@ export class PoisonList {
     this.#revision = revision;
     this.ready = this.#refresh();
     this.ready.catch(() => {}); // Whoever awaits it hears.
-    this.#timer = setInterval(() => void this.#refresh().catch(() => {}), REFRESH_MS);
+    this.#timer = setInterval(() => this.refresh(), REFRESH_MS);
     this.#timer.unref();
   }
 
@@ -50,6 +50,11 @@ export class PoisonList {
   async add(pair: Pick<PoisonPair, "digest" | "failure" | "job" | "index" | "at">): Promise<void> {
     this.#failures = new Map(this.#failures).set(pair.digest, pair.failure);
     await this.#store.put({ ...pair, model: this.#model, revision: this.#revision });
+  }
+
+  /** Somebody has added a pair, or forgiven one. */
+  refresh(): void {
+    this.#refresh().catch(() => {}); // The next time is soon.
   }
 
   close(): void {
@@ -81,6 +86,7 @@ export class PoisonStore {
     const key = this.#keys.model(model).poison;
     if ((await this.#redis.hlen(key)) >= MOST_PAIRS) return;
     await this.#redis.hsetnx(key, `${pair.revision}:${pair.digest}`, JSON.stringify(pair));
+    await this.#redis.publish(this.#keys.notices, `poison ${model}`);
   }
 
   async list(model: string): Promise<PoisonPair[]> {
@@ -94,12 +100,17 @@ export class PoisonStore {
     });
   }
 
-  /** @returns whether it was there. Workers hear of it within five seconds. */
+  /** @returns whether it was there. Workers hear of it at once, or within five seconds. */
   async forgive(
     model: string,
     { revision, digest }: Pick<PoisonPair, "revision" | "digest">,
   ): Promise<boolean> {
-    return (await this.#redis.hdel(this.#keys.model(model).poison, `${revision}:${digest}`)) === 1;
+    const removed = await this.#redis.hdel(
+      this.#keys.model(model).poison,
+      `${revision}:${digest}`,
+    );
+    await this.#redis.publish(this.#keys.notices, `poison ${model}`);
+    return removed === 1;
   }
 }
 

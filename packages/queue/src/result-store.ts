@@ -68,7 +68,7 @@ export class ResultStore {
   /** Tells the workers that have the job, or parts of it, in hand to drop it. */
   async announceCancelled(models: readonly string[], jobId: string): Promise<void> {
     for (const model of models) {
-      await this.#redis.publish(this.#keys.cancelled, `${model} ${jobId}`);
+      await this.#redis.publish(this.#keys.notices, `cancelled ${model} ${jobId}`);
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Keys } from "./contract/index.ts";
+import { CACHE_SHARE, isTight, readMemory } from "./memory.ts";
 import { script, type Script } from "./script.ts";
 
 /** What a document got; the same as core's `KeptScore`. */
@@ -18,7 +19,8 @@ interface KeptScore {
  * kept (about 90 bytes each), those that were asked for of late among them, and none for longer than the
  * time to live.
  *
- * The cache is a courtesy: if Redis does not answer, nothing is known and nothing is kept.
+ * The cache is a courtesy: if Redis does not answer, nothing is known and nothing is kept; if its memory
+ * gets tight, everything kept is forgotten.
  */
 export class RedisScoreCache {
   readonly #redis: Redis;
@@ -27,6 +29,8 @@ export class RedisScoreCache {
   readonly #maxYoung: number;
   readonly #ttlMs: number;
   readonly #put: Script;
+  #isInTheWay = false;
+  #nextLook = 0;
 
   constructor(redis: Redis, keys: Keys, options: ScoreCacheOptions) {
     const { model, revision } = options;
@@ -51,11 +55,25 @@ export class RedisScoreCache {
 
   /** Keeps new scores; nobody waits for it. */
   put(scores: readonly (readonly [digest: string, score: KeptScore])[]): void {
+    void this.#makeWay();
+    if (this.#isInTheWay) return;
     for (let start = 0; start < scores.length; start += SCORES_PER_COMMAND) {
       const fields = scores
         .slice(start, start + SCORES_PER_COMMAND)
         .flatMap(([digest, score]) => [digest, formatScore(score)]);
       this.#put(this.#young, this.#old, this.#maxYoung, this.#ttlMs, ...fields).catch(() => {});
+    }
+  }
+
+  /** Looks once a second whether Redis has room; if not, everything that is kept is forgotten. */
+  async #makeWay(): Promise<void> {
+    if (Date.now() < this.#nextLook) return;
+    this.#nextLook = Date.now() + LOOK_EVERY_MS;
+    try {
+      this.#isInTheWay = isTight(await readMemory(this.#redis), CACHE_SHARE);
+      if (this.#isInTheWay) await this.#redis.unlink(this.#young, this.#old);
+    } catch {
+      // Redis is away: the next look is soon.
     }
   }
 }
@@ -68,6 +86,7 @@ export interface ScoreCacheOptions {
   readonly ttlMs: number;
 }
 
+const LOOK_EVERY_MS = 1_000;
 /** Lua's `unpack` takes some thousands of arguments. */
 const SCORES_PER_COMMAND = 500;
 

@@ -34,10 +34,21 @@ export function openRedis(source: RedisSource, options: ConnectOptions): Redis {
   const { maxRetriesPerRequest = null, replyMapping } = options;
   const cluster = new Cluster(
     hosts.map(({ host, port }) => ({ host, port: port ?? 6_379 })),
-    { lazyConnect: true, redisOptions: { ...access, maxRetriesPerRequest, replyMapping } },
+    {
+      lazyConnect: true,
+      // A failover takes some seconds, during which every node sends us to one that does not answer.
+      maxRedirections: maxRetriesPerRequest === null ? Number.MAX_SAFE_INTEGER : FAILOVER_TRIES,
+      retryDelayOnFailover: FAILOVER_DELAY_MS,
+      retryDelayOnClusterDown: FAILOVER_DELAY_MS,
+      retryDelayOnMoved: FAILOVER_DELAY_MS / 4,
+      redisOptions: { ...access, maxRetriesPerRequest, replyMapping },
+    },
   );
   return cluster as unknown as Redis;
 }
+
+const FAILOVER_TRIES = 100;
+const FAILOVER_DELAY_MS = 200;
 
 type ConnectOptions = Pick<RedisOptions, "lazyConnect" | "maxRetriesPerRequest"> & {
   readonly replyMapping: "legacy";

@@ -22,7 +22,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a document's digest → its score | cache TTL |
  * | `<prefix>:models` | hash of model id → facts, written by workers | |
  * | `<prefix>:limits` | hash: most pairs and bytes queued for all models together | |
- * | `<prefix>:cancelled` | channel, no key: workers hear of cancelled jobs | |
+ * | `<prefix>:notices` | channel, no key: workers hear of cancelled jobs and poisonous pairs | |
  * | `<prefix>:ended:<producer>` | channel, no key: a producer hears of its jobs' ends | |
  */
 export interface Keys {
@@ -30,8 +30,8 @@ export interface Keys {
   readonly models: string;
   /** Most that may be queued for all models together. */
   readonly limits: string;
-  /** The channel on which workers hear of cancelled jobs: `<model> <job>`. */
-  readonly cancelled: string;
+  /** The channel on which workers hear `cancelled <model> <job>` and `poison <model>`. */
+  readonly notices: string;
   /** The channel on which a producer hears of its jobs' ends: `<job>`, or `<job> <record>`. */
   ended(producer: string): string;
   model(id: string): ModelKeys;
@@ -69,7 +69,7 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
     prefix,
     models: `${prefix}:models`,
     limits: `${prefix}:limits`,
-    cancelled: `${prefix}:cancelled`,
+    notices: `${prefix}:notices`,
     ended: (producer) => `${prefix}:ended:${producer}`,
     model: (id) => {
       const tag = `{${id}}`;

@@ -12,7 +12,7 @@ export const redisFull: Fault = {
   name: "redis-full",
   what: "Redis at maxmemory: producers are held back, workers drain it, everybody goes on",
   async run({ isShort, say }) {
-    const requests = requestsOf(isShort ? 800 : 2_500, 50);
+    const requests = requestsOf(isShort ? 900 : 3_000, 50);
     const expected = await undisturbed(requests);
     const world = await World.start(1);
     const { redis } = world.fleet;
@@ -21,7 +21,7 @@ export const redisFull: Fault = {
     let waits = 0;
     try {
       const stopWatching = await history.watchWrites(redis);
-      await redis.config("SET", "maxmemory", String((await usedMemory(redis)) + (isShort ? 4 : 8) * MIB));
+      await redis.config("SET", "maxmemory", String((await usedMemory(redis)) + (isShort ? 5 : 16) * MIB));
       worker!.child.kill("SIGSTOP");
       const client = world.fleet.client({ onWait: () => waits++ });
       const driving = drive(client, requests, history, { inFlight: requests.length });
