@@ -55,7 +55,17 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "queue",
-    description: "Look at the queues.",
+    description: "Look at the queues, and set how long they may get.",
     load: async () => (await import("./commands/queue.ts")).configureQueue,
+  },
+  {
+    name: "dead",
+    description: "What could not be scored: look at it, have it tried again, or forget it.",
+    load: async () => (await import("./commands/dead.ts")).configureDead,
+  },
+  {
+    name: "doctor",
+    description: "Check a Redis: version, policy, persistence, memory, clock, rights.",
+    load: async () => (await import("./commands/doctor.ts")).configureDoctor,
   },
 ];

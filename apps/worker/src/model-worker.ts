@@ -132,7 +132,7 @@ export class ModelWorker {
     if (cause instanceof Postponed) throw cause;
     if (delivery.signal?.aborted === true) {
       // Cancelled, handed back, or taken over by another worker: nothing is wrong with the job.
-      if (job !== undefined && (await this.#settlement.stands(delivery, job))) return "duplicate";
+      if (job !== undefined && (await this.#settlement.hasEnded(delivery, job))) return "duplicate";
       throw cause;
     }
     const error = jobError(cause);

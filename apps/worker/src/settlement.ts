@@ -71,6 +71,11 @@ export class Settlement {
     return true;
   }
 
+  /** Whether there is a record, whoever wrote it. */
+  async hasEnded({ jobId }: Delivery, job: JobEnvelope): Promise<boolean> {
+    return (await this.#store.read(homeOf(job), job.part?.job ?? jobId)) !== undefined;
+  }
+
   /** @param texts Of the job, if another stage follows. */
   async completed(
     delivery: Delivery,

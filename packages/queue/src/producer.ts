@@ -17,6 +17,7 @@ import {
 } from "./contract/index.ts";
 import { PartStore } from "./part-store.ts";
 import { ModelRegistry } from "./registry.ts";
+import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
 
 /** Puts jobs into the queues of their models. */
 export class JobProducer {
@@ -119,7 +120,7 @@ export class JobProducer {
         backoff: { type: "exponential", delay: 500, jitter: 0.5 },
         // The record is the truth; what is done must not keep its texts in a Redis that is full.
         removeOnComplete: true,
-        removeOnFail: { age: 7 * 24 * 3600, count: 10_000 },
+        removeOnFail: { age: DEAD_LETTER_TTL_MS / 1000 },
       },
     );
   }

@@ -43,6 +43,7 @@ export class ResultStore {
       this.#ttlMs,
       job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
       job.jobId,
+      isDeadLetter(record) ? 1 : 0,
     );
     if (outcome === LOST_LOCK) return "lost_lock";
     await this.#freePast(job);
@@ -60,6 +61,7 @@ export class ResultStore {
       this.#ttlMs,
       job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
       job.jobId,
+      isDeadLetter(record) ? 1 : 0,
     );
     await this.#freePast(job);
     return outcome === WRITTEN ? "written" : "already_settled";
@@ -111,14 +113,21 @@ export type SettleOutcome = "written" | "already_settled" | "lost_lock";
 
 /** A day: over a weekend a pipeline re-attaches by streaming, not by remembering. */
 export const RESULT_TTL_MS: number = 24 * 3600 * 1000;
+/** How long a dead letter and its texts are kept. */
+export const DEAD_LETTER_TTL_MS: number = 30 * 24 * 3600 * 1000;
+
+/** Its texts stay, to be looked at and tried again. Too late is too late, and cancelled is unwanted. */
+function isDeadLetter(record: ResultRecord): boolean {
+  return record.state === "failed" && record.failure.code !== "deadline_exceeded";
+}
 
 const WRITTEN = 1;
 const LOST_LOCK = -1;
 
 /** A record of ordinary size goes out with the news, which spares its producer the way back for it. */
 const RECORD_LUA = `
-local function record(result, payload, json, ttl, channel, job)
-  redis.call("DEL", payload)
+local function record(result, payload, json, ttl, channel, job, keeps)
+  if keeps == "1" then redis.call("PEXPIRE", payload, ${DEAD_LETTER_TTL_MS}) else redis.call("DEL", payload) end
   local written = redis.call("SET", result, json, "PX", ttl, "NX")
   if channel ~= "" then
     local news = job
@@ -131,22 +140,22 @@ end
 
 /**
  * KEYS: 1 the job's lock, 2 its result, 3 its payload, 4 backlog, 5 queued, 6 base. ARGV: 1 the attempt's token,
- * 2 the record, 3 its time to live in ms, 4 the producer's channel or "", 5 the job's id. Returns 1 written,
- * 0 already settled, -1 the attempt lost its lock.
+ * 2 the record, 3 its time to live in ms, 4 the producer's channel or "", 5 the job's id, 6 1 if the texts are kept
+ * for the dead letters. Returns 1 written, 0 already settled, -1 the attempt lost its lock.
  *
  * It frees before it writes: a Redis that is full then lets the rest of the script pass (a script that has
  * begun to write is not stopped), so that a full Redis drains.
  */
 const SETTLE_SCRIPT = `${RELEASE_LUA}${RECORD_LUA}
 if redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
-local written = record(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+local written = record(KEYS[2], KEYS[3], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 release(KEYS[4], KEYS[5], KEYS[6], ARGV[5])
 return written
 `;
 
-/** The same without a lock. KEYS: 1 result, 2 payload, 3 to 5 as above. ARGV: 1 to 4 as 2 to 5 above. */
+/** The same without a lock. KEYS: 1 result, 2 payload, 3 to 5 as above. ARGV: 1 to 5 as 2 to 6 above. */
 const END_SCRIPT = `${RELEASE_LUA}${RECORD_LUA}
-local written = record(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local written = record(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 release(KEYS[3], KEYS[4], KEYS[5], ARGV[4])
 return written
 `;

@@ -21,9 +21,10 @@ import {
   type RerankRequest,
   type Stage,
 } from "@rankfleet/queue/contract";
+import { DeadLetterBox } from "./dead-letters.ts";
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
-import type { RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
+import type { ModelBacklog, RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
 import { waitForRoom } from "./patience.ts";
 import type { RerankResult } from "./result.ts";
 import { Session } from "./session.ts";
@@ -111,6 +112,29 @@ export class RerankClient {
    */
   job(id: string): JobHandle {
     return new JobHandle(() => this.#open(), parseJobId(id));
+  }
+
+  /** What could not be scored, to be looked at and tried again. */
+  get deadLetters(): DeadLetterBox {
+    return new DeadLetterBox(() => this.#open());
+  }
+
+  /**
+   * What is queued of a model, and how long the fleet will need for it: queued tokens ÷ the live workers'
+   * measured tokens a second; undefined if none is alive.
+   */
+  async backlog(model: string = this.#options.model ?? "box"): Promise<ModelBacklog> {
+    const session = await this.#open();
+    const [size, rate] = await Promise.all([
+      session.backlog.queued(model),
+      session.registry.rate(model),
+    ]);
+    const charactersPerMs =
+      rate === undefined ? undefined : (rate.tokensPerSecond * rate.charactersPerToken) / 1000;
+    return {
+      ...size,
+      etaMs: charactersPerMs === undefined ? undefined : Math.round(size.bytes / charactersPerMs),
+    };
   }
 
   /** The models that workers have offered, with their revision and limits. */

@@ -27,6 +27,15 @@ export interface RerankClientOptions {
   readonly warnAboveDocuments?: number;
 }
 
+/** What is queued of a model. */
+export interface ModelBacklog {
+  readonly pairs: number;
+  /** Characters of text. */
+  readonly bytes: number;
+  /** Until all of it is scored, in milliseconds. */
+  readonly etaMs: number | undefined;
+}
+
 /** For calls that wait. */
 export interface WaitOptions {
   /** Stops the wait; of `rerank` and `rerankMany` it also cancels the job. */

@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import {
+  Backlog,
   connect,
+  DeadLetters,
   fromRedisError,
   JobProducer,
   ModelRegistry,
+  PoisonStore,
   RedisClock,
   ResultStore,
   ResultWaiter,
@@ -21,6 +24,9 @@ export class Session {
   readonly store: ResultStore;
   readonly waiter: ResultWaiter;
   readonly registry: ModelRegistry;
+  readonly backlog: Backlog;
+  readonly deadLetters: DeadLetters;
+  readonly poison: PoisonStore;
   readonly #redis: Redis;
   #served: { readonly models: ReadonlySet<string>; readonly until: number } | undefined;
 
@@ -37,6 +43,9 @@ export class Session {
     this.producer = new JobProducer(redis, keys);
     this.store = new ResultStore(redis, keys);
     this.registry = new ModelRegistry(redis, keys);
+    this.backlog = new Backlog(redis, keys);
+    this.deadLetters = new DeadLetters(redis, keys);
+    this.poison = new PoisonStore(redis, keys);
     const { producer, store, producerId } = this;
     this.waiter = new ResultWaiter({ store, producer, keys, producerId, subscriber });
   }
@@ -77,7 +86,7 @@ export class Session {
   async close(): Promise<void> {
     this.clock.stop();
     this.waiter.close();
-    await this.producer.close();
+    await Promise.all([this.producer.close(), this.deadLetters.close()]);
     this.#redis.disconnect();
   }
 

@@ -1,4 +1,5 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** A TCP proxy in front of Redis that can be slow, lose connections, or be cut. */
 export class Proxy {
@@ -48,6 +49,7 @@ export class Proxy {
   #pass(from: Socket, to: Socket): void {
     from.setNoDelay(true);
     this.#sockets.add(from);
+    let arrived = Promise.resolve();
     from.on("error", () => to.destroy());
     from.on("close", () => {
       this.#sockets.delete(from);
@@ -59,9 +61,9 @@ export class Proxy {
         from.resetAndDestroy();
         return;
       }
-      // Timers of one delay fire in the order in which they were set, so bytes stay in order.
-      if (this.latencyMs === 0) to.write(chunk);
-      else setTimeout(() => to.writable && to.write(chunk), this.latencyMs);
+      const arrives = sleep(this.latencyMs);
+      // Bytes stay in order, also when it gets faster meanwhile.
+      arrived = arrived.then(() => arrives).then(() => void (to.writable && to.write(chunk)));
     });
   }
 }

@@ -1,69 +1,165 @@
-import { connect, JobProducer, ModelRegistry, RedisClock } from "@rankfleet/queue";
-import { keysFor } from "@rankfleet/queue/contract";
+import { Backlog, connect, JobProducer, ModelRegistry, RedisClock } from "@rankfleet/queue";
+import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import type { Command } from "commander";
-import { table } from "../print.ts";
+import { count, duration, table } from "../print.ts";
 import { prefixOption, redisOption } from "../options.ts";
 
 export function configureQueue(queue: Command): void {
   queue
     .command("stats")
-    .description("Jobs and workers of each model.")
+    .description("Jobs, workers and backlog of each model, and of each tenant.")
     .addOption(redisOption())
     .addOption(prefixOption())
     .option("--json", "print JSON")
     .addHelpText("after", "\nExample:\n  rankfleet queue stats --redis redis://queue:6379")
-    .action(stats);
+    .action((flags: StatsFlags) => withRedis(flags, (redis, keys) => stats(redis, keys, flags)));
+  queue
+    .command("limits")
+    .description("How long the backlog may get, and what weight tenants have; without changes: show it.")
+    .argument("[changes...]", "name=value, or name=default")
+    .addOption(redisOption())
+    .addOption(prefixOption())
+    .option("--model <id>", "model", "box")
+    .option("--total", "of all models together: pairs and bytes")
+    .option("--json", "print JSON")
+    .addHelpText(
+      "after",
+      `
+Names: pairs, bytes, tenantPairs, tenantBytes (of each tenant), and of one tenant pairs/NAME, bytes/NAME,
+weight/NAME (its share within a lane; default 1). They bind every producer from the next job on.
+
+Examples:
+  rankfleet queue limits
+  rankfleet queue limits --model box pairs=2000000 tenantPairs=100000 weight/acme=4
+  rankfleet queue limits --total bytes=8589934592
+  rankfleet queue limits pairs=default`,
+    )
+    .action((changes: string[], flags: LimitsFlags) =>
+      withRedis(flags, (redis, keys) => limits(redis, keys, changes, flags)),
+    );
 }
 
-async function stats(flags: { redis: string; prefix: string; json?: boolean }): Promise<void> {
+type Connection = Awaited<ReturnType<typeof connect>>;
+
+interface RedisFlags {
+  readonly redis: string;
+  readonly prefix: string;
+}
+interface StatsFlags extends RedisFlags {
+  readonly json?: boolean;
+}
+interface LimitsFlags extends RedisFlags {
+  readonly model: string;
+  readonly total?: boolean;
+  readonly json?: boolean;
+}
+
+async function withRedis(
+  flags: RedisFlags,
+  act: (redis: Connection, keys: Keys) => Promise<void>,
+): Promise<void> {
   const redis = await connect(flags.redis, "producer");
-  const keys = keysFor(flags.prefix);
+  try {
+    await act(redis, keysFor(flags.prefix));
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function stats(redis: Connection, keys: Keys, { json }: StatsFlags): Promise<void> {
   const producer = new JobProducer(redis, keys);
   const clock = await RedisClock.start(redis);
   try {
-    const registry = new ModelRegistry(redis, keys);
-    const offers = [...(await registry.offers()).values()];
-    const models = await Promise.all(
-      offers.map(async ({ model, revision, dtype }) => ({
-        model,
-        revision,
-        dtype,
-        workers: await registry.liveWorkers(model, clock.now()),
-        ...(await producer.counts(model)),
-      })),
-    );
-    if (flags.json) {
-      process.stdout.write(`${JSON.stringify({ models })}\n`);
-    } else if (models.length === 0) {
-      process.stdout.write(
-        "no worker has offered a model here yet: start one with rankfleet worker\n",
-      );
-    } else {
-      const head = [
-        "model",
-        "revision",
-        "dtype",
-        "workers",
-        "waiting",
-        "active",
-        "delayed",
-        "failed",
-      ];
-      const rows = models.map((m) => [
-        m.model,
-        m.revision,
-        m.dtype,
-        m.workers,
-        m.waiting,
-        m.active,
-        m.delayed,
-        m.failed,
-      ]);
-      process.stdout.write(`${table(head, rows)}\n`);
-    }
+    const models = await readStats(redis, keys, producer, clock);
+    if (json) process.stdout.write(`${JSON.stringify({ models })}\n`);
+    else process.stdout.write(`${models.length === 0 ? NO_MODEL : toTables(models)}\n`);
   } finally {
     clock.stop();
     await producer.close();
-    redis.disconnect();
   }
+}
+
+const NO_MODEL = "no worker has offered a model here yet: start one with rankfleet worker";
+
+type ModelStats = Awaited<ReturnType<typeof readStats>>[number];
+
+async function readStats(redis: Connection, keys: Keys, producer: JobProducer, clock: RedisClock) {
+  const registry = new ModelRegistry(redis, keys);
+  const backlog = new Backlog(redis, keys);
+  const offers = [...(await registry.offers()).values()];
+  return Promise.all(
+    offers.map(async ({ model, revision, dtype }) => {
+      const [workers, counts, queued, rate, tenants] = await Promise.all([
+        registry.liveWorkers(model, clock.now()),
+        producer.counts(model),
+        backlog.queued(model),
+        registry.rate(model),
+        backlog.byTenant(model),
+      ]);
+      const etaMs =
+        rate === undefined
+          ? null
+          : Math.round((1000 * queued.bytes) / (rate.tokensPerSecond * rate.charactersPerToken));
+      return {
+        ...{ model, revision, dtype, workers, ...counts },
+        backlog: { ...queued, etaMs },
+        tenants: Object.fromEntries(tenants),
+      };
+    }),
+  );
+}
+
+function toTables(models: readonly ModelStats[]): string {
+  const head = [
+    ...["model", "revision", "dtype", "workers", "waiting", "active", "delayed", "failed"],
+    ...["pairs queued", "done in"],
+  ];
+  const rows = models.map((m) => [
+    ...[m.model, m.revision, m.dtype, m.workers, m.waiting, m.active, m.delayed, m.failed],
+    ...[m.backlog.pairs, m.backlog.etaMs === null ? "no worker" : duration(m.backlog.etaMs)],
+  ]);
+  const tenants = models.flatMap(({ model, tenants: all }) =>
+    Object.entries(all)
+      .filter(([tenant]) => tenant !== "")
+      .map(([tenant, size]) => [model, tenant, size.pairs, size.bytes]),
+  );
+  const ofTenants = table(["model", "tenant", "pairs queued", "characters"], tenants);
+  return tenants.length === 0 ? table(head, rows) : `${table(head, rows)}\n\n${ofTenants}`;
+}
+
+async function limits(
+  redis: Connection,
+  keys: Keys,
+  changes: readonly string[],
+  { model, total, json }: LimitsFlags,
+): Promise<void> {
+  const backlog = new Backlog(redis, keys);
+  const of = total ? undefined : model;
+  for (const { name, value } of changes.map((change) => parseChange(change, total === true))) {
+    await backlog.setLimit(of, name, value);
+  }
+  const now = await backlog.limits(of);
+  if (json) process.stdout.write(`${JSON.stringify(now)}\n`);
+  else {
+    const rows = Object.entries(now).map(([name, value]) => [name, count(value)]);
+    process.stdout.write(`${table([of ?? "all models", "at most"], rows)}\n`);
+  }
+}
+
+const OF_MODEL = /^(?:pairs|bytes|tenantPairs|tenantBytes|(?:pairs|bytes|weight)\/.+)$/u;
+const OF_ALL = /^(?:pairs|bytes)$/u;
+
+function parseChange(text: string, isTotal: boolean): { name: string; value: number | undefined } {
+  const [, name = "", value = ""] = /^([^=]+)=(.+)$/u.exec(text) ?? [];
+  if (!(isTotal ? OF_ALL : OF_MODEL).test(name)) {
+    throw new Error(`"${text}": no such limit; rankfleet queue limits --help lists them`);
+  }
+  if (value === "default") return { name, value: undefined };
+  const number = Number(value);
+  const isFit = name.startsWith("weight/") ? number > 0 : Number.isInteger(number) && number >= 0;
+  if (!isFit) {
+    const wanted = name.startsWith("weight/") ? "a number above 0" : "a whole number";
+    throw new Error(`"${text}": ${name} must be ${wanted}, or default`);
+  }
+  return { name, value: number };
 }

@@ -1,0 +1,202 @@
+import { gunzipSync } from "node:zlib";
+import { Queue, type Job } from "bullmq";
+import type { Redis } from "ioredis";
+import { Backlog } from "./backlog.ts";
+import { HANDLED } from "./consumer.ts";
+import {
+  formatJobId,
+  homeOf,
+  isFailureCode,
+  parseJob,
+  parseJobId,
+  parseResult,
+  type FailureCode,
+  type JobEnvelope,
+  type Keys,
+} from "./contract/index.ts";
+
+/** A job that was given up. */
+export interface DeadLetter {
+  /** The job's public id; of a part of a large job, the part's: `<job>~<part>@<model>`. */
+  readonly id: string;
+  readonly model: string;
+  readonly code: FailureCode;
+  readonly message: string;
+  /** When it was given up, milliseconds since 1970. */
+  readonly at: number;
+  readonly documents: number | undefined;
+  readonly lane: string | undefined;
+  readonly tenant: string | undefined;
+  readonly metadata: JobEnvelope["metadata"];
+  /** How often it was tried. */
+  readonly attempts: number;
+}
+
+/** A dead letter with everything that is still known of it. */
+export interface DeadLetterDetails extends DeadLetter {
+  /** As it stands in the queue, whatever it is. */
+  readonly data: unknown;
+  /** Undefined if its texts are gone or cannot be read. */
+  readonly texts: { readonly query: string; readonly documents: readonly string[] } | undefined;
+}
+
+export type RedriveOutcome =
+  | "redriven"
+  | "not_found"
+  /** Its texts are gone: send the request again. */
+  | "texts_gone"
+  /** It never was a job: it would fail again. */
+  | "not_a_job"
+  /** A part of a job whose other parts have been merged: send its documents again. */
+  | "part_of_ended_job";
+
+/** Jobs that were given up: kept for thirty days, to be looked at, tried again, or discarded. */
+export class DeadLetters {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #backlog: Backlog;
+  readonly #queues = new Map<string, Queue>();
+
+  constructor(redis: Redis, keys: Keys) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#backlog = new Backlog(redis, keys);
+  }
+
+  /** The latest first. */
+  async list(
+    model: string,
+    { offset = 0, limit = 100 }: { readonly offset?: number; readonly limit?: number } = {},
+  ): Promise<DeadLetter[]> {
+    const lists = await Promise.all(
+      this.#queuesOf(model).map((queue) => queue.getFailed(0, offset + limit - 1)),
+    );
+    return lists
+      .flat()
+      .map((job) => toDeadLetter(model, job))
+      .sort((a, b) => b.at - a.at)
+      .slice(offset, offset + limit);
+  }
+
+  async count(model: string): Promise<number> {
+    const counts = await Promise.all(this.#queuesOf(model).map((queue) => queue.getFailedCount()));
+    return counts.reduce((sum, each) => sum + each, 0);
+  }
+
+  /** @throws JobNotFoundError if the id is of another form. */
+  async get(id: string): Promise<DeadLetterDetails | undefined> {
+    const found = await this.#find(id);
+    if (found === undefined) return undefined;
+    const { model, job } = found;
+    const data = job.data as unknown;
+    return { ...toDeadLetter(model, job), data, texts: await this.#textsOf(data) };
+  }
+
+  /**
+   * Has a job tried again as if it were new: all its attempts, no deadline. Its failed record goes, so that
+   * whoever waits by its id gets the new result. Repeating it does no harm.
+   */
+  async redrive(id: string): Promise<RedriveOutcome> {
+    const found = await this.#find(id);
+    if (found === undefined) return "not_found";
+    const { model, job } = found;
+    const jobId = job.id!;
+    let envelope: JobEnvelope;
+    try {
+      envelope = parseJob(job.data);
+    } catch {
+      return "not_a_job";
+    }
+    if (envelope.part !== undefined) return "part_of_ended_job";
+    if ((await this.#textsOf(envelope)) === undefined) return "texts_gone";
+    const result = this.#keys.model(homeOf(envelope)).result(jobId);
+    const json = await this.#redis.get(result);
+    if (json !== null && parseResult(json).state === "failed") await this.#redis.del(result);
+    await this.#redis.del(this.#keys.model(model).suspects(jobId));
+    if (envelope.deadline !== undefined) await job.updateData({ ...envelope, deadline: undefined });
+    await this.#backlog.admit(jobId, envelope, false);
+    // Queue.retryJobs would leave the attempts spent.
+    await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    return "redriven";
+  }
+
+  /** Forgets a dead letter and its texts. Its failed record stays for whoever asks. */
+  async discard(id: string): Promise<boolean> {
+    const found = await this.#find(id);
+    if (found === undefined) return false;
+    const { model, job } = found;
+    await job.remove();
+    await this.#redis.del(this.#keys.model(model).payload(job.id!));
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+  }
+
+  async #find(id: string): Promise<{ model: string; job: Job } | undefined> {
+    const { jobId, models } = parseDeadId(id);
+    for (const model of models) {
+      for (const queue of this.#queuesOf(model)) {
+        const job = await queue.getJob(jobId);
+        if (job !== undefined && (await job.isFailed())) return { model, job };
+      }
+    }
+    return undefined;
+  }
+
+  async #textsOf(data: unknown): Promise<DeadLetterDetails["texts"]> {
+    try {
+      const { payload } = data as JobEnvelope;
+      if ("json" in payload) return JSON.parse(payload.json) as DeadLetterDetails["texts"];
+      const bytes = await this.#redis.getBuffer(payload.claim);
+      if (bytes === null) return undefined;
+      return JSON.parse(gunzipSync(bytes).toString()) as DeadLetterDetails["texts"];
+    } catch {
+      return undefined;
+    }
+  }
+
+  #queuesOf(model: string): Queue[] {
+    return this.#keys.model(model).queues.map((name) => {
+      const known = this.#queues.get(name);
+      if (known !== undefined) return known;
+      const queue = new Queue(name, { connection: this.#redis, prefix: this.#keys.prefix });
+      queue.on("error", () => {}); // Each command reports its own failure.
+      this.#queues.set(name, queue);
+      return queue;
+    });
+  }
+}
+
+/** Anything may stand in a queue, also under ids that none of us gives. */
+function parseDeadId(id: string): { jobId: string; models: readonly string[] } {
+  const at = id.lastIndexOf("@");
+  if (at <= 0) return parseJobId(id);
+  return { jobId: id.slice(0, at), models: id.slice(at + 1).split(">") };
+}
+
+function toDeadLetter(model: string, job: Job): DeadLetter {
+  const { failedReason = "", finishedOn = 0, attemptsMade } = job;
+  const isHandled = failedReason.startsWith(HANDLED);
+  const reason = isHandled ? failedReason.slice(HANDLED.length) : failedReason;
+  const code = reason.split(":", 1)[0]!;
+  const isCode = isFailureCode(code);
+  const data = (typeof job.data === "object" && job.data !== null ? job.data : {}) as {
+    readonly [field: string]: unknown;
+  };
+  const text = (value: unknown): string | undefined =>
+    typeof value === "string" ? value : undefined;
+  return {
+    id: formatJobId(job.id!, [model]),
+    model,
+    code: isCode ? code : "worker_failed",
+    message: isCode ? reason.slice(code.length + 2) : reason,
+    at: finishedOn,
+    documents: typeof data["documents"] === "number" ? data["documents"] : undefined,
+    lane: text(data["lane"]),
+    tenant: text(data["tenant"]),
+    metadata: data["metadata"] as JobEnvelope["metadata"],
+    attempts: attemptsMade,
+  };
+}

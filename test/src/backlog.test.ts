@@ -1,0 +1,212 @@
+import { Backlog } from "@rankfleet/queue";
+import { keysFor } from "@rankfleet/queue/contract";
+import type { BackpressureError, RerankRequest } from "@rankfleet/sdk";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { TestFleet } from "./support/fleet.ts";
+import { simulatedFolder } from "./support/simulated.ts";
+import { requests } from "./support/texts.ts";
+
+let fleet: TestFleet;
+let backlog: Backlog;
+let simulated: string;
+beforeAll(async () => {
+  fleet = await TestFleet.start();
+  backlog = new Backlog(fleet.redis, keysFor());
+  simulated = simulatedFolder({ pairs_per_second: 1_000 });
+});
+beforeEach(async () => {
+  await fleet.killWorkers();
+  await fleet.redis.flushall();
+});
+afterAll(() => fleet.stop());
+
+const slowWorker = (): ReturnType<TestFleet["worker"]> =>
+  fleet.worker({ RANKFLEET_MODEL: `sim=${simulated}` });
+
+const ofTenant = (tenant: string, count: number, documents: number): RerankRequest[] =>
+  requests(count, documents).map((request, i) => ({
+    ...request,
+    query: `${tenant} asks ${i}`,
+    model: "sim",
+    tenant,
+  }));
+
+test("what is queued is counted once and taken off once, however a job ends", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim" });
+  await client.rerank(ofTenant("warm", 1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  const [done, cancelled, late] = await Promise.all([
+    client.enqueue({ ...ofTenant("a", 1, 5)[0]!, idempotencyKey: "once" }),
+    client.enqueue(ofTenant("a", 1, 7)[0]!),
+    client.enqueue({ ...ofTenant("b", 1, 11)[0]!, deadline: Date.now() + 200 }),
+  ]);
+  await client.enqueue({ ...ofTenant("a", 1, 5)[0]!, idempotencyKey: "once" });
+  const big = await client.enqueue({ ...ofTenant("b", 1, 600)[0]! });
+  expect(await backlog.queued("sim")).toMatchObject({ pairs: 5 + 7 + 11 + 600 });
+  expect((await backlog.byTenant("sim")).get("a")).toMatchObject({ pairs: 12 });
+  expect((await client.backlog()).etaMs).toBeGreaterThan(0);
+  await cancelled.cancel();
+  expect(await backlog.queued("sim")).toMatchObject({ pairs: 5 + 11 + 600 });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  worker.child.kill("SIGCONT");
+  await done.result();
+  await expect(late.result()).rejects.toMatchObject({ code: "deadline_exceeded" });
+  await big.result();
+  await expect.poll(() => backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  // No payload, no count, no trace of what was queued.
+  const left = (await fleet.redis.keys("rankfleet:{sim}:*")).filter((key) =>
+    /:(?:payload|queued|backlog|parts|suspects)/u.test(key),
+  );
+  expect(left).toEqual([]);
+});
+
+test("past a limit a producer is told when there will be room, or waits for it", async () => {
+  const worker = await slowWorker();
+  await fleet.client({ model: "sim" }).rerank(ofTenant("warm", 1, 2)[0]!);
+  await backlog.setLimit("sim", "pairs", 500);
+  worker.child.kill("SIGSTOP");
+  const failing = fleet.client({ model: "sim", whenFull: "fail" });
+  const jobs = await Promise.all(ofTenant("a", 10, 50).map((request) => failing.enqueue(request)));
+  const [next] = ofTenant("b", 1, 50);
+  const error = (await failing.enqueue(next!).catch((e: unknown) => e)) as BackpressureError;
+  expect(error).toMatchObject({ name: "BackpressureError", code: "backpressure" });
+  expect(error.message).toContain("500 of at most 500 pairs");
+  expect(error.etaMs).toBeGreaterThan(0);
+  const waits: (number | undefined)[] = [];
+  const waiting = fleet.client({ model: "sim", onWait: ({ etaMs }) => waits.push(etaMs) });
+  const pending = waiting.rerank(next!);
+  await expect.poll(() => waits.length).toBeGreaterThan(0);
+  const late = waiting.rerank({ ...next!, deadline: Date.now() + 300 });
+  await expect(late).rejects.toMatchObject({ code: "deadline_exceeded" });
+  worker.child.kill("SIGCONT");
+  expect((await pending).results).toHaveLength(50);
+  await Promise.all(jobs.map((job) => job.result()));
+});
+
+test("a tenant's own limit binds that tenant alone", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await client.rerank(ofTenant("warm", 1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  await backlog.setLimit("sim", "tenantPairs", 100);
+  await backlog.setLimit("sim", "pairs/large", 200);
+  for (const request of ofTenant("small", 2, 50)) await client.enqueue(request);
+  await expect(client.enqueue(ofTenant("small", 1, 50)[0]!)).rejects.toThrow(/tenant pairs/u);
+  for (const request of ofTenant("large", 4, 50)) await client.enqueue(request);
+  await expect(client.enqueue(ofTenant("large", 1, 50)[0]!)).rejects.toThrow(/tenant pairs/u);
+  await client.enqueue(ofTenant("other", 1, 50)[0]!);
+  worker.child.kill("SIGCONT");
+});
+
+/** The order in which jobs of tenants are taken, when one has flooded the queue before the other came. */
+async function order(weights: Readonly<Record<string, number>>): Promise<string[]> {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim" });
+  // So that the worker knows how large these jobs are, and how many to have in hand.
+  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
+  for (const [tenant, weight] of Object.entries(weights)) {
+    await backlog.setLimit("sim", `weight/${tenant}`, weight);
+  }
+  worker.child.kill("SIGSTOP");
+  const taken: { readonly tenant: string; readonly at: number }[] = [];
+  const run = async (tenant: string, count: number): Promise<Promise<unknown>[]> =>
+    Promise.all(
+      ofTenant(tenant, count, 20).map(async (request) => {
+        const enqueuedAt = Date.now();
+        const job = await client.enqueue(request);
+        return async (): Promise<void> => {
+          const { timings } = await job.result();
+          taken.push({ tenant, at: enqueuedAt + timings.queuedMs });
+        };
+      }),
+    ).then((jobs) => jobs.map((wait) => wait()));
+  const flood = await run("flood", 200);
+  const guest = await run("guest", 20);
+  worker.child.kill("SIGCONT");
+  await Promise.all([...flood, ...guest]);
+  return taken.sort((a, b) => a.at - b.at).map(({ tenant }) => tenant);
+}
+
+const last = (ended: readonly string[], tenant: string): number => ended.lastIndexOf(tenant);
+
+/** What share of the jobs was the guest's, from its first to its last. What was in hand before does not count. */
+function guestShare(ended: readonly string[]): number {
+  const during = ended.slice(ended.indexOf("guest"), last(ended, "guest") + 1);
+  return during.filter((tenant) => tenant === "guest").length / during.length;
+}
+
+test("tenants share a lane fairly: 20 jobs behind a flood of 200 have their turn every other job", async () => {
+  const ended = await order({});
+  expect(guestShare(ended)).toBeGreaterThan(0.4);
+  expect(last(ended, "flood")).toBe(219);
+});
+
+test("a tenant of weight 3 has three jobs of four", async () => {
+  const ended = await order({ guest: 3 });
+  expect(guestShare(ended)).toBeGreaterThan(0.6);
+});
+
+test("standard jobs go before bulk jobs, which do not starve", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim" });
+  // So that the worker knows how large these jobs are, and how many to have in hand.
+  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
+  worker.child.kill("SIGSTOP");
+  const ended: string[] = [];
+  const run = async (priority: "bulk" | "standard", count: number): Promise<Promise<unknown>[]> => {
+    const all = ofTenant("same", count, 20).map((each) => ({ ...each, priority }));
+    const jobs = await Promise.all(
+      all.map((each) => client.enqueue({ ...each, query: `${priority} ${each.query}` })),
+    );
+    return jobs.map((job) => job.result().then(() => ended.push(priority)));
+  };
+  const bulk = await run("bulk", 100);
+  const standard = await run("standard", 300);
+  worker.child.kill("SIGCONT");
+  await Promise.all([...bulk, ...standard]);
+  const during = ended.slice(0, last(ended, "standard") + 1);
+  const bulkShare = during.filter((lane) => lane === "bulk").length / during.length;
+  expect(bulkShare).toBeGreaterThan(0.03);
+  expect(bulkShare).toBeLessThan(0.3);
+});
+
+test("when the virtual clock has come far, waiting priorities move down and keep their order", async () => {
+  const keys = keysFor().model("far");
+  const job = { model: "far", documents: 1, lane: "bulk", tenant: undefined } as const;
+  const huge = 2_000_000 * 4096;
+  const first = await backlog.admit("first", { ...job, characters: huge }, false);
+  const second = await backlog.admit("second", { ...job, characters: 4096 }, false);
+  const third = await backlog.admit("third", { ...job, characters: 4096 }, false);
+  expect(first).toEqual({ priority: 1 });
+  const waiting = `rankfleet:${keys.queue("bulk")}:prioritized`;
+  for (const [name, admitted] of Object.entries({ second, third })) {
+    const { priority } = admitted as { priority: number };
+    expect(priority).toBe(1_900_000);
+    await fleet.redis.zadd(waiting, priority * 2 ** 32 + (name === "second" ? 1 : 2), name);
+  }
+  await backlog.release("far", "first");
+  await backlog.release("far", "second"); // Its start tag is the clock now: two million units.
+  const scores = await fleet.redis.zrange(waiting, 0, -1, "WITHSCORES");
+  expect(scores.map((each, i) => (i % 2 === 0 ? each : Math.floor(Number(each) / 2 ** 32)))).toEqual(
+    ["second", 1, "third", 1],
+  );
+  expect(await backlog.admit("fourth", { ...job, characters: 4096 }, false)).toEqual({
+    priority: 3,
+  });
+});
+
+test("a job that was admitted and never queued is swept, one that waits is not", async () => {
+  await backlog.admit(
+    "orphan",
+    { model: "sim", documents: 3, characters: 9, lane: "bulk", tenant: undefined },
+    true,
+  );
+  expect(await backlog.sweep("sim")).toBe(0); // It may be on its way.
+  const { queued } = keysFor().model("sim");
+  const old = (await fleet.redis.hget(queued, "orphan"))!.split(" ");
+  old[3] = String(Number(old[3]) - 3_600_000);
+  await fleet.redis.hset(queued, "orphan", old.join(" "));
+  expect(await backlog.sweep("sim")).toBe(1);
+  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+});

@@ -1,0 +1,12 @@
+import { expect, test } from "vitest";
+import { faults } from "./chaos/faults/index.ts";
+
+// `npm run chaos` does the same for minutes, and prints a report.
+for (const fault of faults) {
+  test(`${fault.name}: ${fault.what}`, { timeout: 240_000 }, async () => {
+    const report = await fault.run({ isShort: true, say: () => {} });
+    expect(report).toMatchObject({ ok: true, lost: 0, secondEffects: 0, unequalScores: 0 });
+    expect(report.acknowledged).toBe(report.submitted);
+    expect(report.submitted).toBeGreaterThan(0);
+  });
+}

@@ -1,0 +1,77 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { keysFor } from "@rankfleet/queue/contract";
+import { Queue } from "bullmq";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { cli, TestFleet } from "./support/fleet.ts";
+import { requests } from "./support/texts.ts";
+
+let fleet: TestFleet;
+let folder: string;
+const keys = keysFor().model("box");
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "dead-test-"));
+  fleet = await TestFleet.start();
+});
+afterAll(async () => {
+  await fleet.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const run = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
+  promisify(execFile)(process.execPath, [cli, "dead", ...args], {
+    env: { ...process.env, REDIS_URL: fleet.url },
+  });
+
+test("a job that was given up is listed, shown, tried again as new, and gone", async () => {
+  const worker = await fleet.worker();
+  const client = fleet.client();
+  await client.rerank(requests(1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  // Its texts are a claim check; without them it fails for good, and with them again it can be done.
+  const [request] = requests(1, 40);
+  const long = { ...request!, documents: request!.documents.map((each) => `${String(each)} `.repeat(4)) };
+  const job = await client.enqueue({ ...long, tenant: "acme" });
+  const payload = keys.payload(job.id.split("@")[0]!);
+  const bytes = (await fleet.redis.getBuffer(payload))!;
+  await fleet.redis.del(payload);
+  worker.child.kill("SIGCONT");
+  await expect(job.result()).rejects.toMatchObject({ code: "payload_missing" });
+
+  const [letter] = await client.deadLetters.list("box");
+  expect(letter).toMatchObject({ id: job.id, code: "payload_missing", documents: 40, tenant: "acme" });
+  expect((await run("list")).stdout).toContain("payload_missing");
+  expect(await client.deadLetters.redrive(job.id)).toBe("texts_gone");
+  await expect(run("redrive", job.id)).rejects.toMatchObject({ code: 1 });
+  await fleet.redis.set(payload, bytes);
+  const shown = JSON.parse((await run("show", job.id)).stdout) as { texts: { documents: string[] } };
+  expect(shown.texts.documents).toEqual(long.documents);
+  expect((await run("redrive", job.id)).stdout).toBe("1 redriven\n");
+  // The handle that failed before gets the result now.
+  expect((await client.job(job.id).result()).results).toHaveLength(40);
+  expect(await client.deadLetters.list("box")).toEqual([]);
+  expect(await client.deadLetters.redrive(job.id)).toBe("not_found");
+});
+
+test("a stranger's garbage can be looked at, exported and discarded, not redriven", async () => {
+  const queue = new Queue(keys.queue("standard"), { connection: fleet.redis, prefix: "rankfleet" });
+  const client = fleet.client();
+  for (let i = 0; i < 5; i++) await queue.add("x", { garbage: i }, { jobId: `garbage-${i}` });
+  await expect.poll(() => queue.getFailedCount(), { timeout: 10_000 }).toBe(5);
+  expect((await client.deadLetters.list("box", { limit: 2 })).length).toBe(2);
+  const file = join(folder, "dead.jsonl");
+  await run("export", "--output", file);
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  expect(lines.map((line) => (JSON.parse(line) as { code: string }).code)).toEqual(
+    Array.from({ length: 5 }, () => "invalid_request"),
+  );
+  await expect(run("redrive", "--all")).rejects.toMatchObject({ code: 1 });
+  expect((await run("discard", "garbage-0@box")).stdout).toBe("1 discarded\n");
+  expect((await run("discard", "--all", "--code", "invalid_request")).stdout).toBe("4 discarded\n");
+  expect((await run("list")).stdout).toBe("nothing of box was given up\n");
+  await expect(run("discard", "garbage-0@box")).rejects.toMatchObject({ code: 1 });
+  await queue.close();
+});
