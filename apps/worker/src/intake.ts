@@ -15,11 +15,25 @@ export interface Appetite {
  */
 export class Intake {
   readonly #appetite: Appetite;
+  readonly #inHandMs: number;
+  readonly #atFirst: number;
+  readonly #least: number;
   #tokensPerJob: number | undefined;
   #charactersPerJob = 0;
 
-  constructor(appetite: Appetite) {
+  /** @param options.atFirst Jobs in hand until their size is known. */
+  constructor(
+    appetite: Appetite,
+    {
+      inHandMs = IN_HAND_MS,
+      atFirst = MIN_JOBS,
+      least = MIN_JOBS,
+    }: { inHandMs?: number; atFirst?: number; least?: number } = {},
+  ) {
     this.#appetite = appetite;
+    this.#inHandMs = inHandMs;
+    this.#atFirst = atFirst;
+    this.#least = least;
   }
 
   /** Until something has come: as in English prose. */
@@ -29,12 +43,12 @@ export class Intake {
   }
 
   get jobs(): number {
-    if (this.#tokensPerJob === undefined) return MIN_JOBS;
+    if (this.#tokensPerJob === undefined) return this.#atFirst;
     const { tokensPerRound, tokensPerMs } = this.#appetite;
-    const tokens = Math.max(ROUNDS * tokensPerRound, IN_HAND_MS * tokensPerMs);
+    const tokens = Math.max(ROUNDS * tokensPerRound, this.#inHandMs * tokensPerMs);
     const byTokens = Math.ceil(tokens / Math.max(1, this.#tokensPerJob));
     const byCharacters = Math.floor(MAX_CHARACTERS / Math.max(1, this.#charactersPerJob));
-    return Math.max(1, Math.min(MAX_JOBS, Math.max(MIN_JOBS, byTokens), byCharacters));
+    return Math.max(1, Math.min(MAX_JOBS, Math.max(this.#least, byTokens), byCharacters));
   }
 
   /** Learns from a job's size; returns how many jobs to have in hand from now on. */

@@ -22,6 +22,7 @@ import { Intake } from "./intake.ts";
 import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
+import { TenantsInHand } from "./tenants.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
 
@@ -41,8 +42,11 @@ export class ModelWorker {
   readonly #urgent: JobConsumer;
   readonly #settlement: Settlement;
   readonly #intake: Intake;
+  /** Interactive jobs shall not wait behind each other in here, where nobody can overtake them. */
+  readonly #urgentIntake: Intake;
   readonly #careful: CarefulScoring;
   readonly #inHand = new Set<string>();
+  readonly #tenants = new TenantsInHand();
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
@@ -50,16 +54,18 @@ export class ModelWorker {
     const { firstStageWeight } = reranker.facts;
     this.#careful = new CarefulScoring(options);
     this.#settlement = new Settlement({ ...options, firstStageWeight });
-    this.#intake = new Intake({
+    const appetite = {
       tokensPerRound: reranker.maxBatchTokens * reranker.devices.length,
       get tokensPerMs() {
         return reranker.tokensPerMs;
       },
-    });
+    };
+    this.#intake = new Intake(appetite);
+    this.#urgentIntake = new Intake(appetite, URGENT);
     const queues = options.keys.model(options.model);
     this.#consumer = this.#consume(queues.queue("standard"), this.#intake.jobs);
     // Hands of their own: what this worker has in hand of the other lanes must not make these wait.
-    this.#urgent = this.#consume(queues.queue("interactive"), URGENT_JOBS);
+    this.#urgent = this.#consume(queues.queue("interactive"), this.#urgentIntake.jobs);
   }
 
   #consume(queue: string, concurrency: number): JobConsumer {
@@ -178,6 +184,7 @@ export class ModelWorker {
     });
     return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
+      const { rank, leave } = this.#tenants.enter(job);
       try {
         limit.signal.throwIfAborted();
         const { record, texts, tokens, cached, poison } = await scoreJob(job, {
@@ -185,11 +192,14 @@ export class ModelWorker {
           redis,
           now: () => clock.now(),
           signal: limit.signal,
+          rank,
           tag,
           careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
         const { characters } = job;
-        this.#consumer.concurrency = this.#intake.after({ tokens, characters });
+        const size = { tokens, characters };
+        if (job.lane === "interactive") this.#urgent.concurrency = this.#urgentIntake.after(size);
+        else this.#consumer.concurrency = this.#intake.after(size);
         if (cached > 0) metrics.pairsCached.add(cached, { model });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
@@ -205,6 +215,7 @@ export class ModelWorker {
             ? "lost_lock"
             : "duplicate";
       } finally {
+        leave();
         limit.clear();
       }
     });
@@ -247,8 +258,7 @@ export interface ModelWorkerOptions {
   onCrash(error: RankfleetError): void;
 }
 
-/** Interactive jobs in hand: they are small, and few. */
-const URGENT_JOBS = 32;
+const URGENT = { inHandMs: 50, atFirst: 32, least: 2 };
 /** How long a job waits until it is looked at again: for Redis to have room, or for a worker that fits. */
 const NO_ROOM_MS = 1_000;
 const NEWER_WORKER_MS = 5_000;

@@ -18,6 +18,8 @@ export interface ScoreJobContext {
   /** Redis's time, in milliseconds. */
   now(): number;
   readonly signal: AbortSignal;
+  /** Core's lane for the job's pairs. */
+  readonly rank: number;
   /** Handed to the batcher, for the spans of batches. */
   readonly tag: unknown;
   /** For a job whose workers have died. */
@@ -42,7 +44,7 @@ export async function scoreJob(
   /** Documents that this model revision should not be given again. */
   readonly poison: readonly PoisonDocument[];
 }> {
-  const { reranker, signal, tag, careful } = context;
+  const { reranker, rank, signal, tag, careful } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
   const texts = await payloadOf(job, context.redis);
@@ -53,7 +55,7 @@ export async function scoreJob(
   };
   const returnTexts = returnDocuments === true || (job.cascade?.next.length ?? 0) > 0;
   const { firstStageScores } = job;
-  const options = { lane: LANE_RANK[job.lane], signal, tag };
+  const options = { lane: rank, signal, tag };
   const scored =
     careful === undefined
       ? await reranker.score({ texts, ...policy, returnTexts, firstStageScores }, options)
@@ -96,12 +98,6 @@ function poisonOf({ part }: JobEnvelope, { documents, digests }: ScoredRequest):
       : [{ digest, index, failure: documentFailure(document.failure) }];
   });
 }
-
-const LANE_RANK: Readonly<Record<JobEnvelope["lane"], number>> = {
-  interactive: 0,
-  standard: 1,
-  bulk: 2,
-};
 
 /** Bytes as they are: the tokenising thread unpacks and parses them. */
 async function payloadOf(

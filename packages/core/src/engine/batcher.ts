@@ -32,6 +32,7 @@ export class Batcher {
   #ended = 0;
   #endedBefore = 0;
   #meanBatchMs = READY_MS;
+  #meanLength = 128;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
     this.#devices = devices;
@@ -64,7 +65,7 @@ export class Batcher {
 
   /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
   get tokensPerMs(): number {
-    const length = 128;
+    const length = Math.max(1, Math.round(this.#meanLength));
     const rows = Math.max(1, Math.floor(this.#budget.tokens / length));
     return (this.#devices.length * rows * length) / predictMs(this.#cost.cost, rows, length);
   }
@@ -102,7 +103,8 @@ export class Batcher {
     for (;;) {
       const device = this.#devices.reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
       // An urgent batch overtakes the one that lies ready in the device's thread.
-      const most = this.#batchesAhead + (this.#queue.has(0) ? 1 : 0);
+      const isUrgent = this.#queue.has(0) || this.#queue.has(1);
+      const most = this.#batchesAhead + (isUrgent ? 1 : 0);
       if (device.inFlight >= most) return;
       const batch = this.#queue.take({
         cost: this.#cost.cost,
@@ -168,8 +170,10 @@ export class Batcher {
 
   #learn(pairs: readonly QueuedPair[], ms: number): void {
     this.#budget.succeeded();
+    const length = longest(pairs);
     this.#meanBatchMs += 0.1 * (ms - this.#meanBatchMs);
-    this.#cost.observe({ rows: pairs.length, length: longest(pairs), ms });
+    this.#meanLength += 0.1 * (length - this.#meanLength);
+    this.#cost.observe({ rows: pairs.length, length, ms });
   }
 }
 

@@ -14,7 +14,10 @@ export interface PairScores {
 }
 
 export interface SubmitOptions {
-  /** 0 is the most urgent. Default 1. */
+  /**
+   * 0 is the most urgent; its batches hold nothing else. Batches of 0 and 1 overtake those that lie ready.
+   * Default 1.
+   */
   readonly lane?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Handed back in the report of every batch that holds a pair of this request. */
