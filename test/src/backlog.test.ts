@@ -188,9 +188,9 @@ test("when the virtual clock has come far, waiting priorities move down and keep
   await backlog.release("far", "first");
   await backlog.release("far", "second"); // Its start tag is the clock now: two million units.
   const scores = await fleet.redis.zrangebyscore(waiting, "-inf", "+inf", "WITHSCORES");
-  expect(scores.map((each, i) => (i % 2 === 0 ? each : Math.floor(Number(each) / 2 ** 32)))).toEqual(
-    ["second", 1, "third", 1],
-  );
+  expect(
+    scores.map((each, i) => (i % 2 === 0 ? each : Math.floor(Number(each) / 2 ** 32))),
+  ).toEqual(["second", 1, "third", 1]);
   expect(await backlog.admit("fourth", { ...job, characters: 4096 }, false)).toEqual({
     priority: 3,
   });

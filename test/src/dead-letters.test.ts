@@ -33,7 +33,10 @@ test("a job that was given up is listed, shown, tried again as new, and gone", a
   worker.child.kill("SIGSTOP");
   // Its texts are a claim check; without them it fails for good, and with them again it can be done.
   const [request] = requests(1, 40);
-  const long = { ...request!, documents: request!.documents.map((each) => `${String(each)} `.repeat(4)) };
+  const long = {
+    ...request!,
+    documents: request!.documents.map((each) => `${each as string} `.repeat(4)),
+  };
   const job = await client.enqueue({ ...long, tenant: "acme" });
   const payload = keys.payload(job.id.split("@")[0]!);
   const bytes = (await fleet.redis.getBuffer(payload))!;
@@ -42,12 +45,19 @@ test("a job that was given up is listed, shown, tried again as new, and gone", a
   await expect(job.result()).rejects.toMatchObject({ code: "payload_missing" });
 
   const [letter] = await client.deadLetters.list("box");
-  expect(letter).toMatchObject({ id: job.id, code: "payload_missing", documents: 40, tenant: "acme" });
+  expect(letter).toMatchObject({
+    id: job.id,
+    code: "payload_missing",
+    documents: 40,
+    tenant: "acme",
+  });
   expect((await run("list")).stdout).toContain("payload_missing");
   expect(await client.deadLetters.redrive(job.id)).toBe("texts_gone");
   await expect(run("redrive", job.id)).rejects.toMatchObject({ code: 1 });
   await fleet.redis.set(payload, bytes);
-  const shown = JSON.parse((await run("show", job.id)).stdout) as { texts: { documents: string[] } };
+  const shown = JSON.parse((await run("show", job.id)).stdout) as {
+    texts: { documents: string[] };
+  };
   expect(shown.texts.documents).toEqual(long.documents);
   expect((await run("redrive", job.id)).stdout).toBe("1 redriven\n");
   // The handle that failed before gets the result now.

@@ -101,7 +101,7 @@ test("a record is written by the holder of the lock alone, and only once", async
   const record: ResultRecord = {
     v: 1,
     state: "failed",
-    failure: { code: "worker_failed", message: "first" },
+    failure: { code: "deadline_exceeded", message: "first" },
   };
   const job = { model: "box", jobId: "j1", queue: "{box}", replyTo: "p1" };
   const listener = fleet.redis.duplicate();

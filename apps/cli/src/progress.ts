@@ -4,15 +4,28 @@ import { count } from "./print.ts";
 export interface Progress {
   /** @param done Units done so far. @param pairs Pairs scored so far. */
   update(done: number, pairs: number): void;
+  /** Says why nothing goes on, at most every ten seconds. */
+  waiting(reason: string): void;
   stop(): void;
 }
 
 /** A bar on standard error: what is done, pairs/s, and the time that is left. A log line every 10 s where there is no terminal. */
 export function startProgress(options: { total: number; unit: string; done?: number }): Progress {
-  return process.stderr.isTTY ? bar(options) : lines(options);
+  const view = process.stderr.isTTY ? bar(options) : lines(options);
+  let next = 0;
+  return {
+    ...view,
+    waiting(reason) {
+      if (Date.now() < next) return;
+      next = Date.now() + LINE_MS;
+      process.stderr.write(`\nwaiting: ${reason}\n`);
+    },
+  };
 }
 
-function bar({ total, unit, done = 0 }: { total: number; unit: string; done?: number }): Progress {
+type View = Pick<Progress, "update" | "stop">;
+
+function bar({ total, unit, done = 0 }: { total: number; unit: string; done?: number }): View {
   const rate = new Rate();
   const view = new SingleBar({
     format: `  {bar} {percentage}%  {value}/{total} ${unit}  {rate} pairs/s  {left} left`,
@@ -36,15 +49,7 @@ function bar({ total, unit, done = 0 }: { total: number; unit: string; done?: nu
 
 const LINE_MS = 10_000;
 
-function lines({
-  total,
-  unit,
-  done = 0,
-}: {
-  total: number;
-  unit: string;
-  done?: number;
-}): Progress {
+function lines({ total, unit, done = 0 }: { total: number; unit: string; done?: number }): View {
   const rate = new Rate();
   let next = Date.now() + LINE_MS;
   return {

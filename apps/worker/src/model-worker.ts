@@ -125,6 +125,7 @@ export class ModelWorker {
       outcome = await this.#scoreAndSettle(delivery, job);
       if (delivery.deaths > 0) await this.#careful.forget(jobId);
     } catch (cause) {
+      if (isPutOff(delivery, cause)) outcome = "put_off";
       outcome = await this.#fail(delivery, job, cause);
     } finally {
       this.#inHand.delete(jobId);
@@ -264,7 +265,12 @@ const NO_ROOM_MS = 1_000;
 const NEWER_WORKER_MS = 5_000;
 const OTHER_REVISION_MS = 1_000;
 
-type Outcome = "completed" | "failed" | "lost_lock" | "duplicate";
+type Outcome = "completed" | "failed" | "lost_lock" | "duplicate" | "put_off";
+
+/** Neither done nor failed: it waits for another worker, or has one already. */
+function isPutOff({ signal }: Delivery, cause: unknown): boolean {
+  return cause instanceof Postponed || signal?.aborted === true;
+}
 
 function isCrash(error: unknown): boolean {
   return (

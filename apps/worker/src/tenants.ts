@@ -11,7 +11,7 @@ export class TenantsInHand {
   /** Counts the job in; returns core's lane for its pairs, and what counts it out. */
   enter({ lane, tenant = "", documents }: Pick<JobEnvelope, "lane" | "tenant" | "documents">): {
     readonly rank: number;
-    leave(): void;
+    readonly leave: () => void;
   } {
     const key = `${lane}/${tenant}`;
     const own = this.#documents.get(key) ?? 0;

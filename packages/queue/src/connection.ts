@@ -120,7 +120,9 @@ export function fromRedisError(error: unknown): unknown {
   }
   const isConnection =
     ["MaxRetriesPerRequestError", "ClusterAllFailedError"].includes(error.name) ||
-    /Connection is closed|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(error.message);
+    /Connection is closed|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(
+      error.message,
+    );
   if (!isConnection) return error;
   return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, {
     cause: error,

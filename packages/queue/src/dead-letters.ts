@@ -177,7 +177,7 @@ function parseDeadId(id: string): { jobId: string; models: readonly string[] } {
 }
 
 function toDeadLetter(model: string, job: Job): DeadLetter {
-  const { failedReason = "", finishedOn = 0, attemptsMade } = job;
+  const { failedReason, finishedOn = 0, attemptsMade } = job;
   const isHandled = failedReason.startsWith(HANDLED);
   const reason = isHandled ? failedReason.slice(HANDLED.length) : failedReason;
   const code = reason.split(":", 1)[0]!;

@@ -85,7 +85,8 @@ const policy: Check = async (redis) => {
     (await setting(redis, "maxmemory-policy")) ??
     "unknown";
   if (found === "noeviction") return [{ check: "eviction", level: "ok", found }];
-  const advice = "set maxmemory-policy noeviction: any other drops jobs and results when it is full";
+  const advice =
+    "set maxmemory-policy noeviction: any other drops jobs and results when it is full";
   return [{ check: "eviction", level: "fail", found, advice }];
 };
 
@@ -108,7 +109,8 @@ const clock: Check = async (redis) => {
   const offset = Number(seconds) * 1000 + Number(microseconds) / 1000 - (before + Date.now()) / 2;
   const found = `${(Math.abs(offset) / 1000).toFixed(1)} s ${offset < 0 ? "behind" : "ahead of"} this machine`;
   if (Math.abs(offset) < 2_000) return [{ check: "clock", level: "ok", found }];
-  const advice = "deadlines go by Redis's clock and stay right; logs will not agree: run NTP on both";
+  const advice =
+    "deadlines go by Redis's clock and stay right; logs will not agree: run NTP on both";
   return [{ check: "clock", level: "warn", found, advice }];
 };
 
@@ -171,7 +173,7 @@ const delay: Check = async (redis) => {
 /** Undefined if the user may not ask. */
 async function setting(redis: Redis, name: string): Promise<string | undefined> {
   try {
-    return (await redis.config("GET", name) as string[])[1];
+    return (await redis.config("GET", name))[1];
   } catch {
     return undefined;
   }

@@ -105,10 +105,7 @@ export class PoisonStore {
     model: string,
     { revision, digest }: Pick<PoisonPair, "revision" | "digest">,
   ): Promise<boolean> {
-    const removed = await this.#redis.hdel(
-      this.#keys.model(model).poison,
-      `${revision}:${digest}`,
-    );
+    const removed = await this.#redis.hdel(this.#keys.model(model).poison, `${revision}:${digest}`);
     await this.#redis.publish(this.#keys.notices, `poison ${model}`);
     return removed === 1;
   }

@@ -24,8 +24,13 @@ import {
 import { DeadLetterBox } from "./dead-letters.ts";
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
-import type { ModelBacklog, RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
-import { waitForRoom } from "./patience.ts";
+import type {
+  ModelBacklog,
+  RerankClientOptions,
+  RerankManyOptions,
+  WaitOptions,
+} from "./options.ts";
+import { withPatience, type Patience } from "./patience.ts";
 import type { RerankResult } from "./result.ts";
 import { Session } from "./session.ts";
 import { streamRequests, type RerankOutcome } from "./stream.ts";
@@ -57,14 +62,8 @@ export class RerankClient {
    *   BackpressureError with `whenFull: "fail"`; JobFailedError if no document could be scored;
    *   RedisUnavailableError; the signal's reason, which also cancels the job.
    */
-  async rerank(request: RerankRequest, options: WaitOptions = {}): Promise<RerankResult> {
-    const job = await this.enqueue(request, options);
-    try {
-      return await job.result(options);
-    } catch (error) {
-      if (options.signal?.aborted) await job.cancel().catch(() => {});
-      throw error;
-    }
+  async rerank(request: RerankRequest, { signal }: WaitOptions = {}): Promise<RerankResult> {
+    return this.#rerank(request, { ...this.#options, signal });
   }
 
   /**
@@ -73,11 +72,26 @@ export class RerankClient {
    * @throws as `rerank`, but for what happens to the job later.
    */
   async enqueue(request: RerankRequest, { signal }: WaitOptions = {}): Promise<JobHandle> {
+    return this.#enqueue(request, { ...this.#options, signal });
+  }
+
+  async #rerank(request: RerankRequest, patience: Patience): Promise<RerankResult> {
+    const { signal } = patience;
+    const job = await this.#enqueue(request, patience);
+    try {
+      return await withPatience(() => job.result({ signal }), patience);
+    } catch (error) {
+      if (signal?.aborted) await job.cancel().catch(() => {});
+      throw error;
+    }
+  }
+
+  async #enqueue(request: RerankRequest, patience: Patience): Promise<JobHandle> {
     const parsed = parseRequest(request);
     warnOfDepth(parsed.texts.length, this.#options.warnAboveDocuments);
     return tracer().startActiveSpan("rerank enqueue", { kind: SpanKind.PRODUCER }, async (span) => {
       try {
-        return await this.#add(parsed, span, signal);
+        return await this.#add(parsed, span, patience);
       } catch (error) {
         span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
         throw error;
@@ -89,8 +103,8 @@ export class RerankClient {
 
   /**
    * Streams any number of requests through the fleet, in flat memory: what is under way is bounded, and
-   * the source is read only as fast as results are taken. A request that fails is an item with an
-   * `error`. Leaving the loop early cancels what is under way. Requests without `priority` go to the
+   * the source is read only as fast as results are taken. While the backlog is full or Redis is away it
+   * waits. A request that fails is an item with an `error`. Leaving the loop early cancels what is under way. Requests without `priority` go to the
    * `bulk` lane.
    */
   rerankMany(
@@ -99,7 +113,8 @@ export class RerankClient {
   ): AsyncGenerator<RerankOutcome, void, void> {
     return streamRequests(
       // `parseRequest` refuses what is no object; spreading it here would hide that.
-      (request, signal) => this.rerank(withLane(request), { signal }),
+      (request, signal) =>
+        this.#rerank(withLane(request), { ...this.#options, isForBulk: true, signal }),
       requests,
       options,
     );
@@ -151,12 +166,9 @@ export class RerankClient {
     await session?.close();
   }
 
-  async #add(
-    parsed: ParsedRequest,
-    span: Span,
-    signal: AbortSignal | undefined,
-  ): Promise<JobHandle> {
+  async #add(parsed: ParsedRequest, span: Span, patience: Patience): Promise<JobHandle> {
     const { options, texts } = parsed;
+    const { signal } = patience;
     signal?.throwIfAborted();
     const session = await this.#open();
     const stages = options.stages ?? [{ model: options.model ?? this.#options.model ?? "box" }];
@@ -182,10 +194,9 @@ export class RerankClient {
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
-    await waitForRoom(
+    await withPatience(
       () => session.producer.add(jobId, envelope, { query: parsed.query, documents: texts }),
-      this.#options,
-      { signal, deadlineMs },
+      { ...patience, deadlineMs },
     );
     return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
   }

@@ -1,9 +1,4 @@
-import type {
-  DeadLetter,
-  DeadLetterDetails,
-  PoisonPair,
-  RedriveOutcome,
-} from "@rankfleet/queue";
+import type { DeadLetter, DeadLetterDetails, PoisonPair, RedriveOutcome } from "@rankfleet/queue";
 import type { Session } from "./session.ts";
 
 /**

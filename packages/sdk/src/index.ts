@@ -3,7 +3,12 @@ export { DeadLetterBox } from "./dead-letters.ts";
 export type { DeadLetter, DeadLetterDetails, PoisonPair, RedriveOutcome } from "@rankfleet/queue";
 export { JobHandle } from "./job.ts";
 export type { JobStatus } from "./job.ts";
-export type { ModelBacklog, RerankClientOptions, RerankManyOptions, WaitOptions } from "./options.ts";
+export type {
+  ModelBacklog,
+  RerankClientOptions,
+  RerankManyOptions,
+  WaitOptions,
+} from "./options.ts";
 export type { FailedDocument, RankedDocument, RerankResult, ScoredDocument } from "./result.ts";
 export type { RerankOutcome } from "./stream.ts";
 export {

@@ -52,6 +52,11 @@ export class JobHandle {
       }
       this.#isNew = false;
       return toResult(this.id, await pending);
+    } catch (error) {
+      if (deadline?.signal.aborted === true && error === deadline.signal.reason) {
+        await this.#expire(session, error as DeadlineExceededError).catch(() => {});
+      }
+      throw error;
     } finally {
       deadline?.clear();
     }
@@ -85,6 +90,22 @@ export class JobHandle {
     await session.producer.remove(this.#models, this.#jobId);
     await session.store.announceCancelled(this.#models, this.#jobId);
     return outcome === "written";
+  }
+
+  /** Nobody will want the result, so no worker need compute it, and its texts can go. */
+  async #expire(session: Session, error: DeadlineExceededError): Promise<void> {
+    const job = {
+      model: this.#home,
+      past: this.#models.slice(0, -1),
+      jobId: this.#jobId,
+      replyTo: session.producerId,
+    };
+    const failure = error.toFailure();
+    const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
+    const outcome = await session.store.settleUnlocked(job, record);
+    if (outcome !== "written") return;
+    await session.producer.remove(this.#models, this.#jobId);
+    await session.store.announceCancelled(this.#models, this.#jobId);
   }
 
   get #home(): string {

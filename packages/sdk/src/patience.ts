@@ -1,33 +1,39 @@
-import {
-  DeadlineExceededError,
-  RankfleetError,
-  type BackpressureError,
-} from "@rankfleet/queue/contract";
+import { DeadlineExceededError, RankfleetError } from "@rankfleet/queue/contract";
 import type { RerankClientOptions } from "./options.ts";
 
+/** What is waited for, and until when. */
+export interface Patience extends Pick<RerankClientOptions, "whenFull" | "onWait"> {
+  /** Also while Redis is away, as a bulk does that runs for hours. */
+  readonly isForBulk?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly deadlineMs?: number | undefined;
+}
+
 /**
- * Does what needs room in the backlog, again and again until there is some.
+ * Does what needs Redis, or room in the backlog, again and again until it is there. `attempt` must be safe to
+ * repeat.
  *
- * @throws what `attempt` throws, but for backpressure; DeadlineExceededError; the signal's reason.
+ * @throws what `attempt` throws, but for what is waited for; DeadlineExceededError; the signal's reason.
  */
-export async function waitForRoom<Result>(
+export async function withPatience<Result>(
   attempt: () => Promise<Result>,
-  { whenFull, onWait }: Pick<RerankClientOptions, "whenFull" | "onWait">,
-  { signal, deadlineMs }: { signal?: AbortSignal | undefined; deadlineMs?: number | undefined },
+  patience: Patience,
 ): Promise<Result> {
+  const { signal, deadlineMs, onWait } = patience;
   for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_DELAY_MS)) {
     try {
       return await attempt();
     } catch (error) {
-      if (!isBackpressure(error) || whenFull === "fail") throw error;
-      onWait?.({ etaMs: error.etaMs, reason: error.message });
+      if (!isWaitedFor(error, patience)) throw error;
+      const etaMs = "etaMs" in error ? (error.etaMs as number | undefined) : undefined;
+      onWait?.({ etaMs, reason: error.message });
       // Not the whole time that is foreseen: room comes bit by bit, and others wait for it too.
-      const nextMs = Math.max(delayMs, Math.min(LONGEST_DELAY_MS, (error.etaMs ?? 0) / 4));
+      const nextMs = Math.max(delayMs, Math.min(LONGEST_DELAY_MS, (etaMs ?? 0) / 4));
       await sleep(nextMs * (0.75 + 0.5 * Math.random()), signal);
       if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
         throw new DeadlineExceededError(
           "deadline_exceeded",
-          `the deadline was over before there was room: ${error.message}`,
+          `the deadline was over before the job was accepted: ${error.message}`,
           { field: "deadline", cause: error },
         );
       }
@@ -38,8 +44,13 @@ export async function waitForRoom<Result>(
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
 
-function isBackpressure(error: unknown): error is BackpressureError {
-  return RankfleetError.isInstance(error) && error.code === "backpressure";
+function isWaitedFor(
+  error: unknown,
+  { whenFull, isForBulk }: Pick<Patience, "whenFull" | "isForBulk">,
+): error is RankfleetError {
+  if (!RankfleetError.isInstance(error)) return false;
+  if (error.code === "backpressure") return whenFull !== "fail";
+  return error.code === "redis_unavailable" && isForBulk === true;
 }
 
 function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {

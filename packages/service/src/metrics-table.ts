@@ -37,7 +37,7 @@ export const METRICS = {
     labels: {
       model: "text",
       lane: "text",
-      outcome: ["completed", "failed", "cancelled", "lost_lock", "duplicate"],
+      outcome: ["completed", "failed", "lost_lock", "duplicate", "put_off"],
     },
   },
   documents: {

@@ -41,6 +41,7 @@ export function startWatchdog({ patienceMs, troubles, onBite }: WatchdogOptions)
   const thread = new Worker(LOOK_FROM_OUTSIDE, {
     eval: true,
     name: "rankfleet-watchdog",
+    execArgv: [],
     workerData: { beat, everyMs, looks },
   });
   thread.unref();

@@ -20,7 +20,11 @@ Examples:
     .action(doctor);
 }
 
-const MARKS: Readonly<Record<Finding["level"], string>> = { ok: "ok  ", warn: "warn", fail: "FAIL" };
+const MARKS: Readonly<Record<Finding["level"], string>> = {
+  ok: "ok  ",
+  warn: "warn",
+  fail: "FAIL",
+};
 
 async function doctor(flags: { redis: string; prefix: string; json?: boolean }): Promise<void> {
   const findings = await examineRedis(flags.redis, flags.prefix);

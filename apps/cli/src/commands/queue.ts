@@ -15,7 +15,9 @@ export function configureQueue(queue: Command): void {
     .action((flags: StatsFlags) => withRedis(flags, (redis, keys) => stats(redis, keys, flags)));
   queue
     .command("limits")
-    .description("How long the backlog may get, and what weight tenants have; without changes: show it.")
+    .description(
+      "How long the backlog may get, and what weight tenants have; without changes: show it.",
+    )
     .argument("[changes...]", "name=value, or name=default")
     .addOption(redisOption())
     .addOption(prefixOption())
@@ -101,7 +103,11 @@ async function readStats(redis: Connection, keys: Keys, producer: JobProducer, c
           ? null
           : Math.round((1000 * queued.bytes) / (rate.tokensPerSecond * rate.charactersPerToken));
       return {
-        ...{ model, revision, dtype, workers, ...counts },
+        model,
+        revision,
+        dtype,
+        workers,
+        ...counts,
         backlog: { ...queued, etaMs },
         tenants: Object.fromEntries(tenants),
       };
@@ -111,12 +117,28 @@ async function readStats(redis: Connection, keys: Keys, producer: JobProducer, c
 
 function toTables(models: readonly ModelStats[]): string {
   const head = [
-    ...["model", "revision", "dtype", "workers", "waiting", "active", "delayed", "failed"],
-    ...["pairs queued", "done in"],
+    "model",
+    "revision",
+    "dtype",
+    "workers",
+    "waiting",
+    "active",
+    "delayed",
+    "failed",
+    "pairs queued",
+    "done in",
   ];
   const rows = models.map((m) => [
-    ...[m.model, m.revision, m.dtype, m.workers, m.waiting, m.active, m.delayed, m.failed],
-    ...[m.backlog.pairs, m.backlog.etaMs === null ? "no worker" : duration(m.backlog.etaMs)],
+    m.model,
+    m.revision,
+    m.dtype,
+    m.workers,
+    m.waiting,
+    m.active,
+    m.delayed,
+    m.failed,
+    m.backlog.pairs,
+    m.backlog.etaMs === null ? "no worker" : duration(m.backlog.etaMs),
   ]);
   const tenants = models.flatMap(({ model, tenants: all }) =>
     Object.entries(all)

@@ -4,7 +4,7 @@ import { BulkFiles } from "../bulk-files.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
 import { Interrupted, interruptSignal } from "../interrupt.ts";
 import { count } from "../print.ts";
-import { startProgress } from "../progress.ts";
+import { startProgress, type Progress } from "../progress.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
 import { traced } from "../traced.ts";
 
@@ -59,6 +59,7 @@ async function run(input: string, flags: RunFlags): Promise<void> {
   const files = await BulkFiles.open(input, flags);
   let fleet: Fleet | undefined;
   let client: RerankClient | undefined;
+  let progress: Progress | undefined;
   try {
     if (flags.local !== undefined) {
       fleet = await startFleet({
@@ -73,8 +74,10 @@ async function run(input: string, flags: RunFlags): Promise<void> {
       model: flags.model,
       modelWaitMs: MODEL_WAIT_MS,
       warnAboveDocuments: Infinity,
+      onWait: ({ reason }) => progress?.waiting(reason),
     });
-    await stream(client, files, flags, signal);
+    progress = startProgress({ total: files.lines, unit: "requests", done: files.finished });
+    await stream(client, files, flags, { signal, progress });
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     process.stderr.write(
@@ -91,11 +94,10 @@ async function stream(
   client: RerankClient,
   files: BulkFiles,
   flags: RunFlags,
-  signal: AbortSignal,
+  { signal, progress }: { readonly signal: AbortSignal; readonly progress: Progress },
 ): Promise<void> {
   const start = performance.now();
   const done = { lines: files.finished, failed: 0, pairs: 0 };
-  const progress = startProgress({ total: files.lines, unit: "requests", done: done.lines });
   try {
     const requests = files.requests({ topN: flags.topN });
     for await (const outcome of client.rerankMany(requests, {

@@ -57,7 +57,10 @@ async function failover(
       },
     });
     await killing;
-    return judge(fault, history, expected, { isShown: killed === 1, facts: { mastersKilled: killed } });
+    return judge(fault, history, expected, {
+      isShown: killed === 1,
+      facts: { mastersKilled: killed },
+    });
   } finally {
     await world.stop();
     await Promise.all(topology.servers.map((server) => server.stop()));
@@ -86,12 +89,11 @@ async function startSentinels(): Promise<Topology> {
   );
   const one = new Redis(sentinels[0]!.url);
   // Until the Sentinels know each other and the replica.
-  for (;;) {
+  await until(async () => {
     const [info] = (await one.call("SENTINEL", "MASTERS")) as string[][];
     const facts = new Map(pairsOf(info ?? []));
-    if (facts.get("num-slaves") === "1" && facts.get("num-other-sentinels") === "2") break;
-    await sleep(100);
-  }
+    return facts.get("num-slaves") === "1" && facts.get("num-other-sentinels") === "2";
+  });
   one.disconnect();
   const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",");
   return {
@@ -104,9 +106,12 @@ async function startSentinels(): Promise<Topology> {
 const SLOTS = 16_384;
 
 async function startCluster(): Promise<Topology> {
+  // Nodes talk on a port that is 10,000 higher, so the ports must be low ones.
+  const first = 20_000 + Math.floor(Math.random() * 10_000);
   const servers = await Promise.all(
-    Array.from({ length: 6 }, () =>
+    Array.from({ length: 6 }, (_, i) =>
       startLocalRedis({
+        port: first + i,
         password: PASSWORD,
         settings: [
           `masterauth ${PASSWORD}`,
@@ -128,15 +133,21 @@ async function startCluster(): Promise<Topology> {
     await nodes[0]!.call("CLUSTER", "MEET", "127.0.0.1", port);
   }
   const knows = async (node: Redis, count: number): Promise<boolean> =>
-    String(await node.call("CLUSTER", "NODES")).trim().split("\n").length === count;
-  for (const node of nodes) while (!(await knows(node, 6))) await sleep(50);
-  const ids = await Promise.all(nodes.map(async (node) => String(await node.call("CLUSTER", "MYID"))));
+    String(await node.call("CLUSTER", "NODES"))
+      .trim()
+      .split("\n").length === count;
+  for (const node of nodes) await until(() => knows(node, 6));
+  const ids = await Promise.all(
+    nodes.map(async (node) => String(await node.call("CLUSTER", "MYID"))),
+  );
   for (const i of [0, 1, 2]) await nodes[3 + i]!.call("CLUSTER", "REPLICATE", ids[i]!);
   for (const node of nodes) {
-    while (!String(await node.call("CLUSTER", "INFO")).includes("cluster_state:ok")) await sleep(50);
+    await until(async () =>
+      String(await node.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
+    );
   }
   for (const node of nodes.slice(3)) {
-    while (!(await node.info("replication")).includes("master_link_status:up")) await sleep(50);
+    await until(async () => (await node.info("replication")).includes("master_link_status:up"));
   }
   const slot = Number(await nodes[0]!.call("CLUSTER", "KEYSLOT", "rankfleet:{tiny}"));
   for (const node of nodes) node.disconnect();
@@ -145,6 +156,14 @@ async function startCluster(): Promise<Topology> {
     servers,
     masterPid: async () => servers[Math.floor((slot * 3) / SLOTS)]!.pid,
   };
+}
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const latest = performance.now() + 60_000;
+  while (!(await isSo())) {
+    if (performance.now() > latest) throw new Error(`the servers do not agree: ${String(isSo)}`);
+    await sleep(50);
+  }
 }
 
 function pairsOf(flat: readonly string[]): [string, string][] {

@@ -113,7 +113,16 @@ async function garbage(redis: Redis, i: number): Promise<unknown> {
     case 7:
       return { ...good, payload: { json: JSON.stringify({ query: i, documents: "no list" }) } };
     case 8: {
-      const required = ["v", "model", "documents", "payload", "options", "lane", "enqueuedAt", "replyTo"];
+      const required = [
+        "v",
+        "model",
+        "documents",
+        "payload",
+        "options",
+        "lane",
+        "enqueuedAt",
+        "replyTo",
+      ];
       const without = required[randomInt(0, required.length)]!;
       return Object.fromEntries(Object.entries(good).filter(([field]) => field !== without));
     }

@@ -12,7 +12,11 @@ import { History, type Logits } from "../history.ts";
 import { MODEL, modelFolder, requestsOf, undisturbed, World } from "../world.ts";
 
 /** What becomes of a pair, and the code by which it is reported. */
-const EFFECTS = { nan: "score_not_finite", throw: "inference_failed", kill: "worker_killed" } as const;
+const EFFECTS = {
+  nan: "score_not_finite",
+  throw: "inference_failed",
+  kill: "worker_killed",
+} as const;
 type Effect = keyof typeof EFFECTS;
 
 export const poison: Fault = {
@@ -20,25 +24,30 @@ export const poison: Fault = {
   what: "one pair in 1,000 gives NaN, throws, or kills its worker",
   async run({ say }) {
     const words = await unusedWords(3);
-    const effects = (Object.keys(EFFECTS) as Effect[]).map((effect, i) => ({ effect, word: words[i]! }));
+    const effects = (Object.keys(EFFECTS) as Effect[]).map((effect, i) => ({
+      effect,
+      word: words[i]!,
+    }));
     const requests = effects.flatMap(({ word }, i) => withPoison(1000 * i, word.text));
     const expected = blankPoison(await undisturbed(requests));
     const world = await World.start(0);
     const history = new History(requests);
     const env = {
       NODE_OPTIONS: preload("poison-session"),
-      CHAOS_POISON: JSON.stringify(Object.fromEntries(effects.map(({ effect, word }) => [word.id, effect]))),
+      CHAOS_POISON: JSON.stringify(
+        Object.fromEntries(effects.map(({ effect, word }) => [word.id, effect])),
+      ),
       CHAOS_CORE: createRequire(import.meta.url).resolve("@rankfleet/core"),
     };
     const deaths: Record<Effect, number> = { nan: 0, throw: 0, kill: 0 };
     let current: Effect = "nan";
-    let isOver = false;
+    const ending = new AbortController();
     const supervise = async (): Promise<void> => {
-      while (!isOver) {
+      while (!ending.signal.aborted) {
         const worker = await world.addWorker(env);
         await worker.ended;
         world.forget(worker);
-        if (!isOver) deaths[current]++;
+        if (!ending.signal.aborted) deaths[current]++;
       }
     };
     const supervisors = [supervise(), supervise()];
@@ -53,14 +62,17 @@ export const poison: Fault = {
         await drive(client, requests, history, { from: i * JOBS, to: (i + 1) * JOBS });
         // The same pair in another job: known by now, so nothing dies of it again.
         const before = deaths[effect];
-        const { results } = await client.rerank({ ...requests[i * JOBS + POISONED]!, metadata: { again: true } });
+        const { results } = await client.rerank({
+          ...requests[i * JOBS + POISONED]!,
+          metadata: { again: true },
+        });
         const bad = results.find((each) => each.error !== undefined);
         reported.push(`${bad?.index}:${bad?.error?.code}`);
         triedAgain += deaths[effect] - before;
         say(`${effect}: reported as ${bad?.error?.code}, ${deaths[effect]} worker deaths`);
       }
       const listed = await store.list(MODEL);
-      isOver = true;
+      ending.abort();
       await world.fleet.killWorkers();
       await Promise.all(supervisors);
       stopWatching();
@@ -75,7 +87,7 @@ export const poison: Fault = {
         facts: { deathsOfKill: deaths.kill, reported: reported.join(" "), listed: listed.length },
       });
     } finally {
-      isOver = true;
+      ending.abort();
       await world.stop();
     }
   },
@@ -92,14 +104,16 @@ function withPoison(first: number, word: string): RerankRequest[] {
     ...request,
     query: `${first} ${request.query}`,
     documents: request.documents.map((document, index) =>
-      i === POISONED && index === POISON_INDEX ? `${String(document)} ${word}` : document,
+      i === POISONED && index === POISON_INDEX ? `${document as string} ${word}` : document,
     ),
   }));
 }
 
 function blankPoison(expected: readonly Logits[]): Logits[] {
   return expected.map((logits, i) =>
-    i % JOBS === POISONED ? logits.map((logit, index) => (index === POISON_INDEX ? null : logit)) : logits,
+    i % JOBS === POISONED
+      ? logits.map((logit, index) => (index === POISON_INDEX ? null : logit))
+      : logits,
   );
 }
 
@@ -115,4 +129,3 @@ async function unusedWords(count: number): Promise<{ text: string; id: number }[
     .slice(0, count);
   return words.map(([text, id]) => ({ text, id }));
 }
-

@@ -11,7 +11,10 @@ import { judge, type Fault } from "../fault.ts";
 import { History } from "../history.ts";
 import { MODEL, requestsOf, undisturbed, World } from "../world.ts";
 
-const producer = fileURLToPath(new URL("../producer.js", import.meta.url)).replace("/src/", "/dist/");
+const producer = fileURLToPath(new URL("../producer.js", import.meta.url)).replace(
+  "/src/",
+  "/dist/",
+);
 
 export const producerKill: Fault = {
   name: "producer-kill",
@@ -47,7 +50,9 @@ export const producerKill: Fault = {
       const stopWatching = await history.watchWrites(world.fleet.redis);
       const client = world.fleet.client();
       const acknowledged = await enqueueAndDie(world.fleet.url, requests.length, isShort);
-      say(`producer killed after ${acknowledged.size} acknowledged jobs; another process re-attaches`);
+      say(
+        `producer killed after ${acknowledged.size} acknowledged jobs; another process re-attaches`,
+      );
       for (const [number, id] of acknowledged) {
         history.submit();
         history.acknowledge(number, id);
@@ -61,7 +66,12 @@ export const producerKill: Fault = {
       stopWatching();
       const second = again.report(expected);
       return judge(this.name, history, expected, {
-        isShown: code === 0 && isEachOnce && before < requests.length && reattached > 0 && second.lost + second.unequalScores === 0,
+        isShown:
+          code === 0 &&
+          isEachOnce &&
+          before < requests.length &&
+          reattached > 0 &&
+          second.lost + second.unequalScores === 0,
         facts: { linesBeforeKill: before, linesAfterResume: ids.length, reattached },
       });
     } finally {

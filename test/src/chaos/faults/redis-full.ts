@@ -21,7 +21,11 @@ export const redisFull: Fault = {
     let waits = 0;
     try {
       const stopWatching = await history.watchWrites(redis);
-      await redis.config("SET", "maxmemory", String((await usedMemory(redis)) + (isShort ? 5 : 16) * MIB));
+      await redis.config(
+        "SET",
+        "maxmemory",
+        String((await usedMemory(redis)) + (isShort ? 5 : 16) * MIB),
+      );
       worker!.child.kill("SIGSTOP");
       const client = world.fleet.client({ onWait: () => waits++ });
       const driving = drive(client, requests, history, { inFlight: requests.length });
@@ -30,7 +34,10 @@ export const redisFull: Fault = {
       worker!.child.kill("SIGCONT");
       await driving;
       stopWatching();
-      return judge(this.name, history, expected, { isShown: waits > 0, facts: { timesHeldBack: waits } });
+      return judge(this.name, history, expected, {
+        isShown: waits > 0,
+        facts: { timesHeldBack: waits },
+      });
     } finally {
       worker!.child.kill("SIGCONT");
       await world.stop();
@@ -70,7 +77,10 @@ export const diskFull: Fault = {
       });
       await filling;
       stopWatching();
-      return judge(this.name, history, expected, { isShown: waits > 0, facts: { timesHeldBack: waits } });
+      return judge(this.name, history, expected, {
+        isShown: waits > 0,
+        facts: { timesHeldBack: waits },
+      });
     } finally {
       await world.stop();
     }

@@ -22,7 +22,7 @@ export const rollingRestart: Fault = {
     let isRestarting = true;
     const restarts = async (): Promise<void> => {
       for (let round = 1; round <= rounds; round++) {
-        for (const old of [...world.workers]) {
+        for (const old of world.workers.slice()) {
           old.child.kill("SIGTERM");
           world.forget(old);
           codes.push(await old.ended);

@@ -36,10 +36,7 @@ export const workerStop: Fault = {
       });
       await waking;
       const jobs = (outcome: string): Promise<number> =>
-        metric(
-          sleeper!,
-          `rankfleet_jobs_total{model="tiny",lane="standard",outcome="${outcome}"}`,
-        );
+        metric(sleeper!, `rankfleet_jobs_total{model="tiny",lane="standard",outcome="${outcome}"}`);
       // Late are those whose lease is another's by now, and those that have their record already.
       const refused = (await jobs("lost_lock")) + (await jobs("duplicate"));
       stopWatching();
