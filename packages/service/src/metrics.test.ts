@@ -82,7 +82,7 @@ test("the documentation's table has a row for each metric, with its labels' valu
   const lines = metricsTable().trimEnd().split("\n");
   expect(lines).toHaveLength(2 + definitions.length);
   expect(lines[2]).toBe(
-    "| `rankfleet_jobs_total` | counter | {job} | model, lane, outcome (completed, failed, cancelled, lost_lock, duplicate) | Jobs that left this worker, by how they ended. |",
+    "| `rankfleet_jobs_total` | counter | {job} | model, lane, outcome (completed, failed, lost_lock, duplicate, put_off) | Jobs that left this worker, by how they ended. |",
   );
 });
 
