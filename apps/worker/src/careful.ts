@@ -23,7 +23,7 @@ import type { Redis } from "ioredis";
  * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. Two
  * jobs are never looked at at the same time in one process.
  *
- * In Redis it is a hash: `trying` → `<from>-<to>`, `reading` → how often the texts were begun to be read,
+ * In Redis it is a hash: `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
  * `<index>` → what became of the document.
  */
 export class CarefulScoring {
@@ -59,7 +59,7 @@ export class CarefulScoring {
     const count = texts.documents.length;
     const done = Array.from({ length: count }, (_, index) => outcomeOf(known[index]));
     const suspects = runOf(known["trying"], count);
-    if (suspects !== undefined && suspects.to - suspects.from === 1) {
+    if (suspects !== undefined && suspects.to - suspects.from === 1 && suspects.deaths > 0) {
       done[suspects.from] = await this.#convict(key, suspects.from);
     }
     for (const run of runsOf(done, suspects)) {
@@ -118,12 +118,12 @@ export class CarefulScoring {
 
   async #try(
     key: string,
-    { from, to }: Run,
+    { from, to, deaths }: Run,
     { texts, ...policy }: LengthPolicy & { readonly texts: Texts },
     options: SubmitOptions,
   ): Promise<Outcome[]> {
     options.signal?.throwIfAborted();
-    await this.#redis.hset(key, "trying", `${from}-${to}`);
+    await this.#redis.hset(key, "trying", `${from}-${to}-${deaths}`);
     try {
       const documents = texts.documents.slice(from, to);
       const scored = await this.#reranker.score(
@@ -167,6 +167,8 @@ interface Outcome {
 interface Run {
   readonly from: number;
   readonly to: number;
+  /** How many workers have died while they tried a run that held these. */
+  readonly deaths: number;
 }
 
 /** So few that one by one is soon done, so many that the others do not take for ever. */
@@ -178,10 +180,9 @@ function outcomeOf(json: string | undefined): Outcome | undefined {
 }
 
 function runOf(value: string | undefined, count: number): Run | undefined {
-  const [from, to] = (value ?? "").split("-").map(Number);
-  return Number.isInteger(from) && Number.isInteger(to) && from! < to! && to! <= count
-    ? { from: from!, to: to! }
-    : undefined;
+  const [from = Number.NaN, to = Number.NaN, deaths = 0] = (value ?? "").split("-").map(Number);
+  const isRun = Number.isInteger(from) && Number.isInteger(to) && from < to && to <= count;
+  return isRun ? { from, to, deaths } : undefined;
 }
 
 /** What is left to do: the suspects one by one, and runs of the others. */
@@ -204,7 +205,7 @@ function runsOf(done: readonly (Outcome | undefined)[], suspects: Run | undefine
       )
         to++;
     }
-    runs.push({ from, to });
+    runs.push({ from, to, deaths: isSuspect(from) ? suspects!.deaths + 1 : 0 });
     from = to;
   }
   // Suspects last: what else the job has is safe by then.

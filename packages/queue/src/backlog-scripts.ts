@@ -21,6 +21,8 @@ if ARGV[8] == "1" then
   local most = redis.call("HMGET", KEYS[3], "pairs", "bytes", "pairs/" .. tenant, "bytes/" .. tenant,
     "tenantPairs", "tenantBytes")
   local bounds = {most[1] or ARGV[9], most[2] or ARGV[10], most[3] or most[5], most[4] or most[6]}
+  -- Jobs of no tenant are nobody's, and bound by the model's limits alone.
+  if tenant == "" then bounds = {bounds[1], bounds[2]} end
   local names = {"pairs", "bytes", "tenant pairs", "tenant bytes"}
   for i = 1, 4 do
     local now = tonumber(queued[i] or "0")
