@@ -173,7 +173,13 @@ test("standard jobs go before bulk jobs, which do not starve", async () => {
 
 test("when the virtual clock has come far, waiting priorities move down and keep their order", async () => {
   const keys = keysFor().model("far");
-  const job = { model: "far", documents: 1, lane: "bulk", tenant: undefined } as const;
+  const job = {
+    model: "far",
+    documents: 1,
+    lane: "bulk",
+    tenant: undefined,
+    enqueuedAt: Date.now(),
+  } as const;
   const huge = 2_000_000 * 4096;
   const first = await backlog.admit("first", { ...job, characters: huge }, false);
   const second = await backlog.admit("second", { ...job, characters: 4096 }, false);
@@ -199,7 +205,14 @@ test("when the virtual clock has come far, waiting priorities move down and keep
 test("a job that was admitted and never queued is swept, one that waits is not", async () => {
   await backlog.admit(
     "orphan",
-    { model: "sim", documents: 3, characters: 9, lane: "bulk", tenant: undefined },
+    {
+      model: "sim",
+      documents: 3,
+      characters: 9,
+      lane: "bulk",
+      tenant: undefined,
+      enqueuedAt: Date.now(),
+    },
     true,
   );
   expect(await backlog.sweep("sim")).toBe(0); // It may be on its way.

@@ -105,6 +105,9 @@ function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): S
     return failure === undefined ? undefined : { failure: coreFailure(failure) };
   };
   return {
+    get isIdle() {
+      return scores === undefined && poison.isEmpty;
+    },
     get: async (digests) => {
       const known = (await scores?.get(digests)) ?? [];
       return digests.map((digest, index) => known[index] ?? failureOf(digest));

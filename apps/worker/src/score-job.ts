@@ -1,4 +1,12 @@
-import type { Reranker, ScoredDocument, ScoredRequest, Texts } from "@rankfleet/core";
+import {
+  documentDigests,
+  readTexts,
+  type LengthPolicy,
+  type Reranker,
+  type ScoredDocument,
+  type ScoredRequest,
+  type Texts,
+} from "@rankfleet/core";
 import {
   PROTOCOL_VERSION,
   RankfleetError,
@@ -70,7 +78,8 @@ export async function scoreJob(
   });
   const tokens = record.tokens.reduce((sum, count) => sum + count, 0);
   const { cached } = scored;
-  return { record, texts: scored.texts, tokens, cached, poison: poisonOf(job, scored) };
+  const poison = await poisonOf(job, scored, policy, context.redis);
+  return { record, texts: scored.texts, tokens, cached, poison };
 }
 
 /** A document to be remembered, and why. */
@@ -88,15 +97,26 @@ const POISONOUS: ReadonlySet<string> = new Set([
   "process_killed",
 ]);
 
-function poisonOf({ part }: JobEnvelope, { documents, digests }: ScoredRequest): PoisonDocument[] {
-  return documents.flatMap((document, i) => {
-    if (document.state === "scored" || !POISONOUS.has(document.failure.code)) return [];
-    const digest = digests?.[i];
-    const index = (part?.from ?? 0) + i;
-    return digest === undefined
-      ? []
-      : [{ digest, index, failure: documentFailure(document.failure) }];
-  });
+async function poisonOf(
+  job: JobEnvelope,
+  { documents, digests }: ScoredRequest,
+  policy: LengthPolicy,
+  redis: Redis,
+): Promise<PoisonDocument[]> {
+  if (documents.every(({ state }) => state === "scored")) return [];
+  const failed = documents.flatMap((document, i) =>
+    document.state === "failed" && POISONOUS.has(document.failure.code)
+      ? [{ i, failure: documentFailure(document.failure) }]
+      : [],
+  );
+  if (failed.length === 0) return [];
+  // Without a score cache nobody has needed digests yet.
+  const all = digests ?? documentDigests(readTexts(await payloadOf(job, redis)), policy);
+  return failed.map(({ i, failure }) => ({
+    digest: all[i]!,
+    failure,
+    index: (job.part?.from ?? 0) + i,
+  }));
 }
 
 /** Bytes as they are: the tokenising thread unpacks and parses them. */

@@ -121,7 +121,7 @@ export class Reranker {
     try {
       const start = performance.now();
       const { firstStageScores, ...toEncode } = request;
-      const cache = this.#cache;
+      const cache = this.#cache?.isIdle === true ? undefined : this.#cache;
       const { encoded, texts, durationMs, digests, known } =
         cache === undefined
           ? await this.#encoder.encode(toEncode, options.lane)

@@ -3,49 +3,55 @@ const LAST_PRIORITY = 1_900_000;
 /** When the virtual clock is so far from its base, the base moves up. */
 const FAR = 1_000_000;
 
+/** Arguments of one job to {@link ADMIT_SCRIPT}. */
+export const ADMIT_ARGUMENTS = 9;
+
 /**
- * KEYS: 1 backlog, 2 queued, 3 limits. ARGV: 1 job, 2 pairs, 3 bytes, 4 tenant, 5 clock, 6 lane, 7 the lane's
- * weight, 8 1 if limits bind, 9 and 10 default limits. Returns 1 and the priority, or 0, which limit, what is
- * queued, and the limit. An entry of `queued` is `<pairs> <bytes> <start tag> <ms since 1970> <clock> <tenant>`.
+ * KEYS: 1 backlog, 2 queued, 3 limits. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
+ * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms. Returns for each job 1 and the
+ * priority, or 0, which limit, what is queued, and the limit. An entry of `queued` is
+ * `<pairs> <bytes> <start tag> <ms since 1970> <clock> <tenant>`.
+ *
+ * It is run for every job, so it asks Redis as little as it can: five calls.
  */
 export const ADMIT_SCRIPT: string = `
-local function priority(start)
-  local base = tonumber(redis.call("HGET", KEYS[1], "base/" .. ARGV[5]) or "0")
-  return tostring(math.min(${LAST_PRIORITY}, math.max(1, 1 + math.floor(start - base))))
-end
-local known = redis.call("HGET", KEYS[2], ARGV[1])
-if known then return {1, priority(tonumber(string.match(known, "^%S+ %S+ (%S+)")))} end
-local tenant = ARGV[4]
-if ARGV[8] == "1" then
-  local queued = redis.call("HMGET", KEYS[1], "pairs", "bytes", "pairs/" .. tenant, "bytes/" .. tenant)
-  local most = redis.call("HMGET", KEYS[3], "pairs", "bytes", "pairs/" .. tenant, "bytes/" .. tenant,
-    "tenantPairs", "tenantBytes")
-  local bounds = {most[1] or ARGV[9], most[2] or ARGV[10], most[3] or most[5], most[4] or most[6]}
-  -- Jobs of no tenant are nobody's, and bound by the model's limits alone.
-  if tenant == "" then bounds = {bounds[1], bounds[2]} end
-  local names = {"pairs", "bytes", "tenant pairs", "tenant bytes"}
-  for i = 1, 4 do
-    local now = tonumber(queued[i] or "0")
-    local adds = tonumber(i % 2 == 1 and ARGV[2] or ARGV[3])
-    if bounds[i] and now > 0 and now + adds > tonumber(bounds[i]) then
-      return {0, names[i], tostring(now), bounds[i]}
+local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, time)
+  local flow = "finish/" .. lane .. "/" .. tenant
+  local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
+  local now = redis.call("HMGET", KEYS[1], "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, flow, "base/" .. clock)
+  for i = 1, 7 do now[i] = tonumber(now[i] or "0") end
+  local function priority(start)
+    return tostring(math.min(${LAST_PRIORITY}, math.max(1, 1 + math.floor(start - now[7]))))
+  end
+  local known = redis.call("HGET", KEYS[2], job)
+  if known then return {1, priority(tonumber(string.match(known, "^%S+ %S+ (%S+)")))} end
+  local adds = {tonumber(job_pairs), tonumber(job_bytes)}
+  local most = redis.call("HMGET", KEYS[3], "weight/" .. tenant, "pairs", "bytes", of_pairs, of_bytes, "tenantPairs", "tenantBytes")
+  if is_bound == "1" then
+    local bounds = {most[2] or ARGV[1], most[3] or ARGV[2], most[4] or most[6], most[5] or most[7]}
+    -- Jobs of no tenant are nobody's, and bound by the model's limits alone.
+    if tenant == "" then bounds = {bounds[1], bounds[2]} end
+    local names = {"pairs", "bytes", "tenant pairs", "tenant bytes"}
+    for i = 1, 4 do
+      if bounds[i] and now[i] > 0 and now[i] + adds[2 - i % 2] > tonumber(bounds[i]) then
+        return {0, names[i], string.format("%.0f", now[i]), bounds[i]}
+      end
     end
   end
+  local start = math.max(now[5], now[6])
+  local weight = tonumber(most[1] or "1") * tonumber(lane_weight)
+  local finish = string.format("%.6f", start + (adds[2] + 64 * adds[1]) / 4096 / weight)
+  local function sum(i) return string.format("%.0f", now[i] + adds[2 - i % 2]) end
+  redis.call("HSET", KEYS[1], flow, finish, "pairs", sum(1), "bytes", sum(2), of_pairs, sum(3), of_bytes, sum(4))
+  redis.call("HSET", KEYS[2], job,
+    table.concat({job_pairs, job_bytes, string.format("%.6f", start), time, clock, tenant}, " "))
+  return {1, priority(start)}
 end
-local flow = "finish/" .. ARGV[6] .. "/" .. tenant
-local tags = redis.call("HMGET", KEYS[1], "clock/" .. ARGV[5], flow)
-local start = math.max(tonumber(tags[1] or "0"), tonumber(tags[2] or "0"))
-local weight = tonumber(redis.call("HGET", KEYS[3], "weight/" .. tenant) or "1") * tonumber(ARGV[7])
-local size = (tonumber(ARGV[3]) + 64 * tonumber(ARGV[2])) / 4096
-redis.call("HSET", KEYS[1], flow, string.format("%.6f", start + size / weight))
-redis.call("HINCRBY", KEYS[1], "pairs", ARGV[2])
-redis.call("HINCRBY", KEYS[1], "bytes", ARGV[3])
-redis.call("HINCRBY", KEYS[1], "pairs/" .. tenant, ARGV[2])
-redis.call("HINCRBY", KEYS[1], "bytes/" .. tenant, ARGV[3])
-local time = redis.call("TIME")[1] .. "000"
-redis.call("HSET", KEYS[2], ARGV[1],
-  table.concat({ARGV[2], ARGV[3], string.format("%.6f", start), time, ARGV[5], tenant}, " "))
-return {1, priority(start)}
+local replies = {}
+for at = 3, #ARGV, ${ADMIT_ARGUMENTS} do
+  replies[#replies + 1] = admit(unpack(ARGV, at, at + ${ADMIT_ARGUMENTS - 1}))
+end
+return replies
 `;
 
 /**
@@ -54,30 +60,7 @@ return {1, priority(start)}
  * some 4 GB of text).
  */
 export const RELEASE_LUA: string = `
-local function release(backlog, queued, base_key, job)
-  local entry = redis.call("HGET", queued, job)
-  if not entry then return end
-  redis.call("HDEL", queued, job)
-  local count, bytes, start, _, clock, tenant = string.match(entry, "^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$")
-  if redis.call("HINCRBY", backlog, "pairs", -tonumber(count)) <= 0 then
-    redis.call("DEL", backlog)
-    return
-  end
-  redis.call("HINCRBY", backlog, "bytes", -tonumber(bytes))
-  if redis.call("HINCRBY", backlog, "pairs/" .. tenant, -tonumber(count)) <= 0 then
-    redis.call("HDEL", backlog, "pairs/" .. tenant, "bytes/" .. tenant, "finish/interactive/" .. tenant,
-      "finish/standard/" .. tenant, "finish/bulk/" .. tenant)
-  else
-    redis.call("HINCRBY", backlog, "bytes/" .. tenant, -tonumber(bytes))
-  end
-  local now = tonumber(redis.call("HGET", backlog, "clock/" .. clock) or "0")
-  if tonumber(start) <= now then return end
-  redis.call("HSET", backlog, "clock/" .. clock, start)
-  local base = tonumber(redis.call("HGET", backlog, "base/" .. clock) or "0")
-  local far = math.floor(tonumber(start) - base)
-  if far < ${FAR} then return end
-  redis.call("HSET", backlog, "base/" .. clock, base + far)
-  local waiting = base_key .. (clock == "interactive" and "-interactive" or "") .. ":prioritized"
+local function rebase(waiting, far)
   local all = redis.call("ZRANGE", waiting, 0, -1, "WITHSCORES")
   for i = 1, #all, 2 do
     local score = tonumber(all[i + 1])
@@ -86,9 +69,40 @@ local function release(backlog, queued, base_key, job)
     redis.call("ZADD", waiting, string.format("%.0f", moved), all[i])
   end
 end
+
+local function release(backlog, queued, base, job)
+  local entry = redis.call("HGET", queued, job)
+  if not entry then return end
+  redis.call("HDEL", queued, job)
+  local count, bytes, start, _, clock, tenant = string.match(entry, "^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$")
+  local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
+  local now = redis.call("HMGET", backlog, "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, "base/" .. clock)
+  for i = 1, 6 do now[i] = tonumber(now[i] or "0") end
+  if now[1] <= tonumber(count) then
+    redis.call("DEL", backlog)
+    return
+  end
+  local function rest(i, less) return string.format("%.0f", now[i] - tonumber(less)) end
+  local fields = {"pairs", rest(1, count), "bytes", rest(2, bytes)}
+  if now[3] <= tonumber(count) then
+    redis.call("HDEL", backlog, of_pairs, of_bytes, "finish/interactive/" .. tenant,
+      "finish/standard/" .. tenant, "finish/bulk/" .. tenant)
+  else
+    fields[5], fields[6], fields[7], fields[8] = of_pairs, rest(3, count), of_bytes, rest(4, bytes)
+  end
+  local far = math.floor(tonumber(start) - now[6])
+  if tonumber(start) > now[5] then
+    fields[#fields + 1], fields[#fields + 2] = "clock/" .. clock, start
+    if far >= ${FAR} then
+      fields[#fields + 1], fields[#fields + 2] = "base/" .. clock, string.format("%.0f", now[6] + far)
+      rebase(base .. (clock == "interactive" and "-interactive" or "") .. ":prioritized", far)
+    end
+  end
+  redis.call("HSET", backlog, unpack(fields))
+end
 `;
 
-/** KEYS: 1 backlog, 2 queued, 3 the queues' common name. ARGV: 1 job. */
+/** KEYS: 1 backlog, 2 queued, 3 base. ARGV: 1 job. */
 export const RELEASE_SCRIPT: string = `${RELEASE_LUA}
 release(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return 1

@@ -42,6 +42,10 @@ export class PoisonList {
     this.#timer.unref();
   }
 
+  get isEmpty(): boolean {
+    return this.#failures.size === 0;
+  }
+
   /** Why the pair is not tried; undefined if nothing speaks against it. */
   failureOf(digest: string): Failure | undefined {
     return this.#failures.size === 0 ? undefined : this.#failures.get(digest);

@@ -16,6 +16,8 @@ export interface KeptFailure {
 
 /** Scores of documents, here or elsewhere, by the digest of query, document and length policy. */
 export interface ScoreCache {
+  /** Nothing can be known or kept now, so it need not be asked. */
+  readonly isIdle?: boolean;
   /** One entry for each digest; `undefined` where nothing is known. Never rejects: no answer is no hit. */
   get(digests: readonly string[]): Promise<readonly (KeptScore | KeptFailure | undefined)[]>;
   /** Keeps what was newly scored; the caller does not wait for it. */
