@@ -8,8 +8,8 @@ export const ADMIT_ARGUMENTS = 9;
 
 /**
  * KEYS: 1 backlog, 2 queued, 3 limits. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
- * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms. Returns for each job 1 and the
- * priority, or 0, which limit, what is queued, and the limit. An entry of `queued` is
+ * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms. Returns for each job 1, the
+ * priority and the pairs that were queued before it, or 0, which limit, what is queued, and the limit. An entry of `queued` is
  * `<pairs> <bytes> <start tag> <ms since 1970> <clock> <tenant>`.
  *
  * It is run for every job, so it asks Redis as little as it can: five calls.
@@ -45,7 +45,7 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
   redis.call("HSET", KEYS[1], flow, finish, "pairs", sum(1), "bytes", sum(2), of_pairs, sum(3), of_bytes, sum(4))
   redis.call("HSET", KEYS[2], job,
     table.concat({job_pairs, job_bytes, string.format("%.6f", start), time, clock, tenant}, " "))
-  return {1, priority(start)}
+  return {1, priority(start), string.format("%.0f", now[1])}
 end
 local replies = {}
 for at = 3, #ARGV, ${ADMIT_ARGUMENTS} do

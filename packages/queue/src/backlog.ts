@@ -20,6 +20,8 @@ export class Backlog {
   readonly #keys: Keys;
   readonly #admit: Script;
   readonly #release: Script;
+  /** Models of which nothing was queued when a job was last admitted here. */
+  readonly #idle = new Set<string>();
   /** Jobs that wait for the end of the tick, by model. */
   readonly #waiting = new Map<string, WaitingJob[]>();
   #total: { readonly isOver: Refusal | undefined; readonly until: number } | undefined;
@@ -55,9 +57,20 @@ export class Backlog {
       isBound ? 1 : 0,
       Math.round(job.enqueuedAt),
     ]);
+    // A known job, which is queued already, comes without a count.
+    if (Number(queued) === 0) this.#idle.add(job.model);
+    else this.#idle.delete(job.model);
     return isAdmitted === 1
       ? { priority: Number(value) }
       : { bound: value as Refusal["bound"], queued: Number(queued), most: Number(most) };
+  }
+
+  /**
+   * Whether the model's queue was empty when it was last looked at from here, and no job has gone there on
+   * the strength of that. Then the first priority is the job's own, and it need not wait to be told so.
+   */
+  takeIdle(model: string): boolean {
+    return this.#idle.delete(model);
   }
 
   /** Jobs of one tick go to Redis together: a script for each would be a tenth of all that the queue costs. */
@@ -83,7 +96,7 @@ export class Backlog {
       const replies = await this.#admit(backlog, queued, limits, pairs, bytes, ...jobs);
       for (const [i, reply] of (replies as AdmitReply[]).entries()) waiting[i]!.resolve(reply);
     } catch (error) {
-      for (const { reject } of waiting) reject(error);
+      for (const job of waiting) job.reject(error);
     }
   }
 

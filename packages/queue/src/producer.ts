@@ -59,10 +59,16 @@ export class JobProducer {
     try {
       const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
       if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
-      const admitted = await this.#backlog.admit(jobId, envelope, !isContinuation);
+      const ranges = partsOf(texts.documents);
+      const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
+      if (ranges.length === 1 && this.#backlog.takeIdle(envelope.model)) {
+        // One way to Redis instead of two: where nobody waits there is room, and an order of one.
+        await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, FIRST_PRIORITY)]);
+        return;
+      }
+      const admitted = await admitting;
       if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
       const { priority } = admitted;
-      const ranges = partsOf(texts.documents);
       if (ranges.length === 1) await this.#enqueue(jobId, envelope, texts, priority);
       else await this.#enqueueParts(jobId, envelope, texts, { ranges, priority });
     } catch (error) {
@@ -258,6 +264,8 @@ interface TextsOfJob {
 
 export type QueueState = "waiting" | "active" | "completed" | "failed" | "unknown";
 
+/** BullMQ serves 0 before everything, and in another list. */
+const FIRST_PRIORITY = 1;
 /** Tries that a worker's failure may cost; a killed worker's jobs do not spend them. */
 const ATTEMPTS = 3;
 /** A week: a backlog of a long weekend keeps its texts. */
