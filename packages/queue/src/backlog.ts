@@ -178,10 +178,19 @@ export class Backlog {
     }
   }
 
-  /** All models together; looked up once a second, so the bound is a soft one. */
-  async #overTotal(): Promise<Refusal | undefined> {
-    if (this.#total !== undefined && Date.now() < this.#total.until) return this.#total.isOver;
-    this.#total = { isOver: this.#total?.isOver, until: Date.now() + TOTAL_CACHE_MS };
+  /**
+   * All models together, as of a second ago: a soft bound, so that nobody waits for it but the first job.
+   */
+  #overTotal(): Promise<Refusal | undefined> | Refusal | undefined {
+    if (this.#total === undefined) return this.#lookAtTotal();
+    if (Date.now() >= this.#total.until) {
+      this.#total = { ...this.#total, until: Date.now() + TOTAL_CACHE_MS };
+      this.#lookAtTotal().catch(() => {}); // Redis is away; the job itself will tell.
+    }
+    return this.#total.isOver;
+  }
+
+  async #lookAtTotal(): Promise<Refusal | undefined> {
     const [models, limits, memory] = await Promise.all([
       this.#redis.hkeys(this.#keys.models),
       this.limits(undefined),
