@@ -99,6 +99,20 @@ test("a tenant's own limit binds that tenant alone", async () => {
   worker.child.kill("SIGCONT");
 });
 
+test("all models together have a bound, which is looked at once a second", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await client.rerank(ofTenant("warm", 1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  await backlog.setLimit(undefined, "pairs", 100);
+  for (const request of ofTenant("a", 3, 50)) await client.enqueue(request);
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await client.enqueue(ofTenant("b", 1, 1)[0]!).catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await expect(client.enqueue(ofTenant("c", 1, 1)[0]!)).rejects.toThrow(/total pairs/u);
+  worker.child.kill("SIGCONT");
+});
+
 /** The order in which jobs of tenants are taken, when one has flooded the queue before the other came. */
 async function order(weights: Readonly<Record<string, number>>): Promise<string[]> {
   const worker = await slowWorker();
