@@ -83,5 +83,13 @@ test("a stranger's garbage can be looked at, exported and discarded, not redrive
   expect((await run("discard", "--all", "--code", "invalid_request")).stdout).toBe("4 discarded\n");
   expect((await run("list")).stdout).toBe("nothing of box was given up\n");
   await expect(run("discard", "garbage-0@box")).rejects.toMatchObject({ code: 1 });
+  await expect(run("discard")).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("name the ids, or say --all") as string,
+  });
+  await expect(run("show", "nothing@box")).rejects.toMatchObject({
+    code: 1,
+    stderr: "error: nothing@box is not there; rankfleet dead list\n",
+  });
   await queue.close();
 });

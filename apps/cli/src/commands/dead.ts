@@ -1,6 +1,6 @@
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
-import { RerankClient, type DeadLetter } from "@rankfleet/sdk";
+import { JobNotFoundError, RerankClient, type DeadLetter } from "@rankfleet/sdk";
 import type { Command } from "commander";
 import { positive, prefixOption, redisOption } from "../options.ts";
 import { count, shorten, table } from "../print.ts";
@@ -35,9 +35,10 @@ export function configureDead(dead: Command): void {
     .option("--all", "every dead letter of the model")
     .option("--model <id>", "model, with --all", "box")
     .option("--code <code>", "only those with this code, with --all")
-    .action((ids: string[], flags: ManyFlags) =>
-      withClient(flags, (client) => redrive(client, ids, flags)),
-    );
+    .action((ids: string[], flags: ManyFlags, command: Command) => {
+      requireChoice(ids, flags, command);
+      return withClient(flags, (client) => redrive(client, ids, flags));
+    });
 
   add("discard", "Forget jobs and their texts.", [
     "rankfleet dead discard 3f2c…@box",
@@ -47,9 +48,10 @@ export function configureDead(dead: Command): void {
     .option("--all", "every dead letter of the model")
     .option("--model <id>", "model, with --all", "box")
     .option("--code <code>", "only those with this code, with --all")
-    .action((ids: string[], flags: ManyFlags) =>
-      withClient(flags, (client) => discard(client, ids, flags)),
-    );
+    .action((ids: string[], flags: ManyFlags, command: Command) => {
+      requireChoice(ids, flags, command);
+      return withClient(flags, (client) => discard(client, ids, flags));
+    });
 
   add("export", "All of a model's with their texts, as JSON lines.", [
     "rankfleet dead export --output dead.jsonl",
@@ -143,7 +145,7 @@ async function list(client: RerankClient, { model, limit, json }: ListFlags): Pr
 
 async function show(client: RerankClient, id: string): Promise<void> {
   const found = await client.deadLetters.get(id);
-  if (found === undefined) throw new Error(`${id} is no dead letter; rankfleet dead list`);
+  if (found === undefined) throw notFound(id);
   process.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`);
 }
 
@@ -176,10 +178,7 @@ async function chosen(
   ids: string[],
   { all, model, code }: ManyFlags,
 ): Promise<string[]> {
-  if (all !== true) {
-    if (ids.length === 0) throw new Error("name the ids, or say --all");
-    return ids;
-  }
+  if (all !== true) return ids;
   const letters: DeadLetter[] = [];
   for (let offset = 0; ; offset += PAGE) {
     const page = await client.deadLetters.list(model, { offset, limit: PAGE });
@@ -205,8 +204,16 @@ async function exportAll(client: RerankClient, { model, output }: ExportFlags): 
 
 async function forgive(client: RerankClient, flags: ForgiveFlags): Promise<void> {
   const wasListed = await client.deadLetters.forgive(flags.model, flags);
-  if (!wasListed) throw new Error(`${flags.digest} is not listed; rankfleet dead list`);
+  if (!wasListed) throw notFound(flags.digest);
   process.stdout.write("will be tried again\n");
+}
+
+function requireChoice(ids: string[], { all }: ManyFlags, command: Command): void {
+  if (all !== true && ids.length === 0) command.error("error: name the ids, or say --all");
+}
+
+function notFound(what: string): JobNotFoundError {
+  return new JobNotFoundError("job_not_found", `${what} is not there; rankfleet dead list`);
 }
 
 const PAGE = 1_000;

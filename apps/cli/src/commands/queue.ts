@@ -36,9 +36,10 @@ Examples:
   rankfleet queue limits --total bytes=8589934592
   rankfleet queue limits pairs=default`,
     )
-    .action((changes: string[], flags: LimitsFlags) =>
-      withRedis(flags, (redis, keys) => limits(redis, keys, changes, flags)),
-    );
+    .action((texts: string[], flags: LimitsFlags, command: Command) => {
+      const changes = texts.map((text) => parseChange(text, flags.total === true, command));
+      return withRedis(flags, (redis, keys) => limits(redis, keys, changes, flags));
+    });
 }
 
 type Connection = Awaited<ReturnType<typeof connect>>;
@@ -152,12 +153,12 @@ function toTables(models: readonly ModelStats[]): string {
 async function limits(
   redis: Connection,
   keys: Keys,
-  changes: readonly string[],
+  changes: readonly Change[],
   { model, total, json }: LimitsFlags,
 ): Promise<void> {
   const backlog = new Backlog(redis, keys);
   const of = total ? undefined : model;
-  for (const { name, value } of changes.map((change) => parseChange(change, total === true))) {
+  for (const { name, value } of changes) {
     await backlog.setLimit(of, name, value);
   }
   const now = await backlog.limits(of);
@@ -171,17 +172,24 @@ async function limits(
 const OF_MODEL = /^(?:pairs|bytes|tenantPairs|tenantBytes|(?:pairs|bytes|weight)\/.+)$/u;
 const OF_ALL = /^(?:pairs|bytes)$/u;
 
-function parseChange(text: string, isTotal: boolean): { name: string; value: number | undefined } {
+interface Change {
+  readonly name: string;
+  /** undefined: the default again. */
+  readonly value: number | undefined;
+}
+
+/** Ends the command with its help if it is none. */
+function parseChange(text: string, isTotal: boolean, command: Command): Change {
   const [, name = "", value = ""] = /^([^=]+)=(.+)$/u.exec(text) ?? [];
   if (!(isTotal ? OF_ALL : OF_MODEL).test(name)) {
-    throw new Error(`"${text}": no such limit; rankfleet queue limits --help lists them`);
+    return command.error(`error: "${text}": no such limit`);
   }
   if (value === "default") return { name, value: undefined };
   const number = Number(value);
   const isFit = name.startsWith("weight/") ? number > 0 : Number.isInteger(number) && number >= 0;
   if (!isFit) {
     const wanted = name.startsWith("weight/") ? "a number above 0" : "a whole number";
-    throw new Error(`"${text}": ${name} must be ${wanted}, or default`);
+    return command.error(`error: "${text}": ${name} must be ${wanted}, or default`);
   }
   return { name, value: number };
 }
