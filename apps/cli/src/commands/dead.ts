@@ -27,31 +27,43 @@ export function configureDead(dead: Command): void {
     .argument("<id>")
     .action((id: string, flags: Flags) => withClient(flags, (client) => show(client, id)));
 
-  add("redrive", "Have jobs tried again, with all their attempts.", [
-    "rankfleet dead redrive 3f2c…@box 81ab…@box",
-    "rankfleet dead redrive --all --model box --code worker_failed",
-  ])
-    .argument("[ids...]")
-    .option("--all", "every dead letter of the model")
-    .option("--model <id>", "model, with --all", "box")
-    .option("--code <code>", "only those with this code, with --all")
-    .action((ids: string[], flags: ManyFlags, command: Command) => {
-      requireChoice(ids, flags, command);
-      return withClient(flags, (client) => redrive(client, ids, flags));
-    });
+  const addForMany = (
+    name: string,
+    description: string,
+    examples: string[],
+    act: (client: RerankClient, ids: string[], flags: ManyFlags) => Promise<void>,
+  ): Command =>
+    add(name, description, examples)
+      .argument("[ids...]")
+      .option("--all", "every dead letter of the model")
+      .option("--model <id>", "model, with --all", "box")
+      .option("--code <code>", "only those with this code, with --all")
+      .action((ids: string[], flags: ManyFlags, command: Command) => {
+        if (flags.all !== true && ids.length === 0) {
+          command.error("error: name the ids, or say --all");
+        }
+        return withClient(flags, (client) => act(client, ids, flags));
+      });
 
-  add("discard", "Forget jobs and their texts.", [
-    "rankfleet dead discard 3f2c…@box",
-    "rankfleet dead discard --all --model box --code payload_corrupt",
-  ])
-    .argument("[ids...]")
-    .option("--all", "every dead letter of the model")
-    .option("--model <id>", "model, with --all", "box")
-    .option("--code <code>", "only those with this code, with --all")
-    .action((ids: string[], flags: ManyFlags, command: Command) => {
-      requireChoice(ids, flags, command);
-      return withClient(flags, (client) => discard(client, ids, flags));
-    });
+  addForMany(
+    "redrive",
+    "Have jobs tried again, with all their attempts.",
+    [
+      "rankfleet dead redrive 3f2c…@box 81ab…@box",
+      "rankfleet dead redrive --all --model box --code worker_failed",
+    ],
+    redrive,
+  );
+
+  addForMany(
+    "discard",
+    "Forget jobs and their texts.",
+    [
+      "rankfleet dead discard 3f2c…@box",
+      "rankfleet dead discard --all --model box --code payload_corrupt",
+    ],
+    discard,
+  );
 
   add("export", "All of a model's with their texts, as JSON lines.", [
     "rankfleet dead export --output dead.jsonl",
@@ -206,10 +218,6 @@ async function forgive(client: RerankClient, flags: ForgiveFlags): Promise<void>
   const wasListed = await client.deadLetters.forgive(flags.model, flags);
   if (!wasListed) throw notFound(flags.digest);
   process.stdout.write("will be tried again\n");
-}
-
-function requireChoice(ids: string[], { all }: ManyFlags, command: Command): void {
-  if (all !== true && ids.length === 0) command.error("error: name the ids, or say --all");
 }
 
 function notFound(what: string): JobNotFoundError {
