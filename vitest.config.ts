@@ -15,6 +15,7 @@ export default defineConfig({
     ],
     reporters: ["default", "./test/closing-line.ts"],
     testTimeout: 30_000,
+    expect: { poll: { timeout: 10_000 } },
     hookTimeout: 60_000,
     // Two cores, and some tests start workers of their own.
     maxWorkers: 2,
