@@ -65,9 +65,18 @@ def training_sources() -> list[str]:
 
 def read_training() -> dict[str, list[Pair]]:
     """Without the held-out pairs, and without any whose query or passage is a held-out pair's."""
+    return _without_held_out({name: CAPS.get(name, DEFAULT_CAP) for name in training_sources()})
+
+
+def read_all_training() -> dict[str, list[Pair]]:
+    """As read_training(), with no cap on large sources."""
+    return _without_held_out({name: None for name in training_sources()})
+
+
+def _without_held_out(caps: dict[str, int | None]) -> dict[str, list[Pair]]:
     training = {}
-    for name in training_sources():
-        pairs = read_pairs(name, CAPS.get(name, DEFAULT_CAP))
+    for name, cap in caps.items():
+        pairs = read_pairs(name, cap)
         queries = {pair.query.lower() for pair in pairs[:HELD_OUT]}
         documents = {pair.document for pair in pairs[:HELD_OUT]}
         rest = pairs[HELD_OUT:]

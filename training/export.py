@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from batches import to_rows
-from model import Box
+from model import Box, Topics
 from stems import stem_classes
 from vocabulary import write_tokenizer
 
@@ -19,13 +21,44 @@ from vocabulary import write_tokenizer
 MAX_LENGTH = 512
 
 
+class EightBit(nn.Module):
+    """An embedding whose rows are int8 with a scale each: a quarter of the file, and weight-only, so that a pair's
+    score still does not depend on what is in its batch."""
+
+    def __init__(self, embedding: nn.Embedding):
+        super().__init__()
+        weight = embedding.weight.detach()
+        scale = weight.abs().amax(1, keepdim=True).clamp_min(1e-8) / 127
+        self.register_buffer("rows", (weight / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.num_embeddings, self.embedding_dim = weight.shape
+
+    def forward(self, ids):
+        rows = self.rows[ids].to(torch.float32)
+        return rows if self.scale is None else rows * self.scale[ids]
+
+
 def load(checkpoint: str) -> tuple[Box, list[str]]:
     """The trained model and its vocabulary."""
     saved = torch.load(checkpoint)
     model = Box(stem_classes(saved["vocabulary"]), saved["dimensions"])
     model.load_state_dict(saved["state"])
-    model.embedding.half()  # Half the file; the scores move by about a thousandth.
+    if "topics" in saved:
+        model.topics = Topics(len(saved["vocabulary"]), saved["topics"]["vectors.weight"].shape[1])
+        model.topics.load_state_dict(saved["topics"])
     return model.eval(), saved["vocabulary"]
+
+
+def quantised(model: Box) -> Box:
+    model.embedding = EightBit(model.embedding)
+    if model.topics is not None:
+        vectors = EightBit(model.topics.vectors)
+        # These are multiplied by a weight in any case; the scale goes into it.
+        strength = F.softplus(model.topics.weight.weight.detach()) * vectors.scale
+        model.topics.weight.weight.data = torch.log(torch.expm1(strength))
+        vectors.scale = None
+        model.topics.vectors = vectors
+    return model
 
 
 def main() -> None:
@@ -34,6 +67,7 @@ def main() -> None:
     arguments.add_argument("--out", default=str(Path(__file__).resolve().parents[1] / "models" / "box"))
     options = arguments.parse_args()
     model, vocabulary = load(options.checkpoint)
+    model = quantised(model)
     weight = torch.load(options.checkpoint)["first_stage_weight"]
     folder = Path(options.out)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)

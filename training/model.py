@@ -7,8 +7,8 @@ embeddings, and by vectors that two small convolutions have put in context; kern
 document tokens match how well; a learnt weight per token, first its IDF, says how much it matters.
 
 Before training the logit is BM25's sum over stems (Robertson & Zaragoza 2009), as a share of what the
-query could get at most. Training adds to it what else it finds to hold in many domains. The inputs are
-an ordinary cross-encoder's.
+query could get at most. Training adds to it what else it finds to hold in many domains. Last comes what
+the texts are about as a whole (`Topics`), learnt apart. The inputs are an ordinary cross-encoder's.
 """
 
 import torch
@@ -29,6 +29,41 @@ FEATURES = 2 * (len(KERNEL_MEANS) + 1) + 9
 POOLED = 6
 
 
+class Topics(nn.Module):
+    """What a text is about: the weighted sum of its tokens' vectors, without regard to their order."""
+
+    def __init__(self, vocabulary: int, dimensions: int = 192):
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary, dimensions, padding_idx=0)
+        self.weight = nn.Embedding(vocabulary, 1)
+        # What the two cosines of forward() weigh in the logit.
+        self.register_buffer("share", torch.zeros(2))
+
+    def weighted(self, ids, side):
+        """float32 [rows, length, dimensions]; nothing where `side` (float32 [rows, length]) is 0."""
+        return self.vectors(ids) * (F.softplus(self.weight(ids)) * side.unsqueeze(-1))
+
+    def forward(self, input_ids, query, document):
+        """float32 [rows, 2]: cosine of the query's sum with the document's, and with that of its best window.
+
+        `query` and `document`, float32 [rows, width] and [rows, length], are 1 where a token is the query's or the document's.
+        """
+        asked = self.weighted(input_ids[:, : query.shape[1]], query).sum(1, keepdim=True)
+        asked = asked / (asked.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
+        told = self.weighted(input_ids, document)
+        # Windows as in _best_window, each of two halves.
+        half = WINDOW // 2
+        told = F.pad(told, (0, 0, 0, half - 1 - (told.shape[1] - 1) % half))
+        halves = told.reshape(told.shape[0], -1, half, told.shape[2]).sum(2)
+        around = F.pad(halves, (0, 0, 1, 1))
+        parts = torch.cat([halves.sum(1, keepdim=True), around[:, :-1] + around[:, 1:]], dim=1)
+        norms = (parts.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
+        # A window without a token is none: how many there are depends on what is padded beside the document.
+        empty = (norms < 1e-3).to(torch.float32).squeeze(2)
+        cosines = torch.matmul(asked, (parts / norms).transpose(1, 2)).squeeze(1) - 2 * empty
+        return torch.stack([cosines[:, 0], cosines[:, 1:].amax(1)], dim=1)
+
+
 class Box(nn.Module):
     def __init__(self, stems: list[int], dimensions: int = 96, hidden: int = 32):
         super().__init__()
@@ -46,17 +81,15 @@ class Box(nn.Module):
         with torch.no_grad():
             self.score[-1].weight.mul_(0.1)
         self.register_buffer("means", torch.tensor(KERNEL_MEANS))
+        # Added by topics.py when the rest has been trained.
+        self.topics: Topics | None = None
 
     def forward(self, input_ids, attention_mask, token_type_ids):
         """int64 [rows, length] each → logits float32 [rows, 1]."""
+        query, document = self.sides(input_ids, attention_mask, token_type_ids)
+        width = query.shape[1]
         real = attention_mask.to(torch.float32) * (input_ids >= len(SPECIAL)).to(torch.float32)
-        types = token_type_ids.to(torch.float32)
-        document = real * types
-        # No more columns than the longest query needs: matching is most of the work.
-        width = ((1 - types) * attention_mask).sum(1).amax(0).clamp(max=MAX_QUERY).to(torch.int64)
-        query = (real * (1 - types))[:, :width]
-        # float() because the shipped file keeps the vectors in half precision; all arithmetic is float32.
-        raw = self.embedding(input_ids).float() * real.unsqueeze(-1)
+        raw = self.embedding(input_ids) * real.unsqueeze(-1)
         context = self._in_context(raw, real)
         lengths = document.sum(1, keepdim=True)
         log_lengths = 0.2 * torch.log1p(lengths)
@@ -100,7 +133,18 @@ class Box(nn.Module):
             ],
             dim=1,
         )
-        return self.score(pooled) + self.coverage * (bm25 - 0.5)
+        logits = self.score(pooled) + self.coverage * (bm25 - 0.5)
+        if self.topics is None:
+            return logits
+        return logits + (self.topics(input_ids, query, document) * self.topics.share).sum(1, keepdim=True)
+
+    def sides(self, input_ids, attention_mask, token_type_ids):
+        """float32 [rows, width] and [rows, length]: 1 where a token is the query's, and where it is the document's."""
+        real = attention_mask.to(torch.float32) * (input_ids >= len(SPECIAL)).to(torch.float32)
+        types = token_type_ids.to(torch.float32)
+        # No more columns than the longest query needs: matching is most of the work.
+        width = ((1 - types) * attention_mask).sum(1).amax(0).clamp(max=MAX_QUERY).to(torch.int64)
+        return (real * (1 - types))[:, :width], real * types
 
     def _same(self, ids, document, width):
         """[rows, query, length]: 1 where a document token is the query token."""

@@ -1,6 +1,6 @@
 """Trains the model in the box from ../shared/data/train: see README.md for what it prints.
 
-    python3 train.py --minutes 45 --out /tmp/box.pt
+    python3 train.py --steps 11000 --out /tmp/box.pt
 """
 
 import argparse
@@ -33,7 +33,7 @@ QUERIES_HELD_OUT = 30
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--minutes", type=float, default=45, help="time for the training loop itself")
+    arguments.add_argument("--steps", type=int, default=11_000, help="of the training loop; 38 minutes on two cores")
     arguments.add_argument("--out", default="/tmp/rankfleet-box.pt", help="checkpoint to write")
     options = arguments.parse_args()
     random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED)
@@ -67,7 +67,7 @@ def main() -> None:
     def keep(best: Box) -> None:
         torch.save({"state": best.state_dict(), "vocabulary": vocabulary, "dimensions": DIMENSIONS}, options.out)
 
-    fit(model, queries, passages, groups, chances, options.minutes * 60, check, keep)
+    fit(model, queries, passages, groups, chances, options.steps, check, keep)
     say(f"written to {options.out}")
 
 
@@ -88,13 +88,17 @@ def gather(sources, tokenizer):
 def initialize(model: Box, passages: list[np.ndarray]) -> None:
     """Vectors by PPMI; weights such that softplus(weight) is the IDF of the token's stem."""
     size = model.embedding.num_embeddings
-    stems = model.stems.numpy()
-    df = np.bincount(np.concatenate([np.unique(stems[passage]) for passage in passages]), minlength=size)[stems]
-    idf = torch.from_numpy(np.log(1 + (len(passages) - df + 0.5) / (df + 0.5))).float().clamp(0.05, 9)
+    idf = initial_idf(passages, model.stems.numpy())
     with torch.no_grad():
         model.embedding.weight.copy_(ppmi_svd(passages, size, model.embedding.embedding_dim, SEED))
         model.embedding.weight[0] = 0
         model.weight.weight.copy_(torch.log(torch.expm1(idf)).unsqueeze(1))
+
+
+def initial_idf(passages: list[np.ndarray], stems: np.ndarray) -> torch.Tensor:
+    """float32 [vocabulary]: how rare the stem of each token is among the passages."""
+    df = np.bincount(np.concatenate([np.unique(stems[passage]) for passage in passages]), minlength=len(stems))[stems]
+    return torch.from_numpy(np.log(1 + (len(passages) - df + 0.5) / (df + 0.5))).float().clamp(0.05, 9)
 
 
 def varied(passage: np.ndarray, others: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -113,7 +117,7 @@ def varied(passage: np.ndarray, others: np.ndarray | None, rng: np.random.Genera
     return passage[start : start + size]
 
 
-def fit(model, queries, passages, groups, chances, seconds, check, keep):
+def fit(model, queries, passages, groups, chances, steps, check, keep):
     """Listwise softmax plus a little cross-entropy, which anchors the sigmoid at one half."""
     rng = np.random.default_rng(SEED)
     cumulative = np.cumsum(chances) / chances.sum()
@@ -124,22 +128,18 @@ def fit(model, queries, passages, groups, chances, seconds, check, keep):
     optimizer = torch.optim.AdamW([{"params": slow, "lr": 2e-4, "weight_decay": 0.0}, {"params": fast, "lr": 2e-3, "weight_decay": 0.02}])
     rates = [group["lr"] for group in optimizer.param_groups]
     average, best_figure = copy.deepcopy(model), 0.0
-    start, step, losses, next_check = time.time(), 0, [], 0.0
-    while True:
-        elapsed = (time.time() - start) / seconds
-        if elapsed >= next_check:
-            before = time.time()
+    losses = []
+    for step in range(steps + 1):
+        if step % max(1, steps // 12) == 0 or step == steps:
             figure = check(step, average)
             if losses:
-                print(f"           loss {np.mean(losses[-500:]):.4f}, {step} steps", flush=True)
+                print(f"           loss {np.mean(losses[-500:]):.4f}", flush=True)
             if figure > best_figure:
                 best_figure = figure
                 keep(average)
-            next_check += 0.08
-            start += time.time() - before  # Validation does not count as training.
-        if elapsed >= 1:
+        if step == steps:
             return
-        rate = min(1, step / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, elapsed))))
+        rate = min(1, step / 300) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group, base in zip(optimizer.param_groups, rates):
             group["lr"] = base * rate
         # Lengths vary from step to step: the model must not take the length of a batch for granted.
@@ -163,9 +163,8 @@ def fit(model, queries, passages, groups, chances, seconds, check, keep):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
         losses.append(float(loss))
-        decay = min(EMA, step / (step + 20))
+        decay = min(EMA, (step + 1) / (step + 21))
         with torch.no_grad():
             for mean, current in zip(average.parameters(), model.parameters()):
                 mean.lerp_(current, 1 - decay)
