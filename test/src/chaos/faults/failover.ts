@@ -1,23 +1,25 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
+import { startLocalRedis } from "@rankfleet/local-redis";
 import { Redis } from "ioredis";
 import { drive } from "../drive.ts";
 import { judge, type Fault, type Scale } from "../fault.ts";
 import { History, type FaultReport } from "../history.ts";
+import { Proxy } from "../proxy.ts";
 import { requestsOf, undisturbed, World } from "../world.ts";
 
 const PASSWORD = "chaos";
+const REPLICA_LAG_MS = 50;
 
 /** Servers that know each other, where a client finds them, and which of them serves the model. */
 interface Topology {
   readonly url: string;
-  readonly servers: readonly LocalRedis[];
+  readonly servers: readonly { stop(): Promise<unknown> }[];
   masterPid(): Promise<number>;
 }
 
 export const sentinelFailover: Fault = {
   name: "sentinel-failover",
-  what: "SIGKILL of the master that three Sentinels watch",
+  what: "SIGKILL of the master that three Sentinels watch, its replica 50 ms behind",
   run(scale) {
     return failover(this.name, scale, startSentinels);
   },
@@ -70,9 +72,11 @@ async function failover(
 async function startSentinels(): Promise<Topology> {
   const settings = [`masterauth ${PASSWORD}`, "repl-diskless-sync-delay 0"];
   const master = await startLocalRedis({ password: PASSWORD, settings });
+  // What the master had answered and not yet sent is lost with it, however fast this machine is.
+  const delay = await Proxy.start(master.port);
   const replica = await startLocalRedis({
     password: PASSWORD,
-    settings: [...settings, `replicaof 127.0.0.1 ${master.port}`],
+    settings: [...settings, `replicaof 127.0.0.1 ${delay.port}`],
   });
   const sentinels = await Promise.all(
     [1, 2, 3].map(() =>
@@ -82,7 +86,8 @@ async function startSentinels(): Promise<Topology> {
           `sentinel monitor main 127.0.0.1 ${master.port} 2`,
           `sentinel auth-pass main ${PASSWORD}`,
           "sentinel down-after-milliseconds main 1000",
-          "sentinel failover-timeout main 5000",
+          // Until then they let the replica have its master from another port.
+          "sentinel failover-timeout main 120000",
         ],
       }),
     ),
@@ -95,10 +100,11 @@ async function startSentinels(): Promise<Topology> {
     return facts.get("num-slaves") === "1" && facts.get("num-other-sentinels") === "2";
   });
   one.disconnect();
+  delay.latencyMs = REPLICA_LAG_MS;
   const hosts = sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",");
   return {
     url: `redis-sentinel://:${PASSWORD}@${hosts}/0#main`,
-    servers: [...sentinels, replica, master],
+    servers: [...sentinels, replica, master, delay],
     masterPid: async () => master.pid,
   };
 }

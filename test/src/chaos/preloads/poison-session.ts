@@ -1,9 +1,15 @@
 // ONNX Runtime as it is, but for sequences that hold a marked token: CHAOS_POISON is JSON, from a token's id to
-// what becomes of a forward pass that reads it: "nan", "throw" or "kill".
+// what becomes of a forward pass that reads it: "nan", "throw", "memory" (it asks for more than there is), "kill", or
+// "hang" (it never ends).
 import { createRequire } from "node:module";
 
+interface Feed {
+  readonly data: BigInt64Array;
+  readonly dims: readonly number[];
+}
 interface Feeds {
-  readonly input_ids: { readonly data: BigInt64Array; readonly dims: readonly number[] };
+  readonly [name: string]: Feed;
+  readonly input_ids: Feed;
 }
 interface Outputs {
   readonly [name: string]: { readonly data: Float32Array };
@@ -18,13 +24,23 @@ const effects = new Map(
   ),
 );
 const require = createRequire(process.env["CHAOS_CORE"]!);
-const { InferenceSession } = require("onnxruntime-node") as {
-  InferenceSession: { create(...args: unknown[]): Promise<Session> };
+const { InferenceSession, Tensor } = require("onnxruntime-node") as {
+  InferenceSession: { create(weights: unknown, options?: unknown): Promise<Session> };
+  Tensor: new (type: "int64", data: BigInt64Array, dims: readonly number[]) => Feed;
+};
+/** As a batch of so many rows, a pair needs more than MEMORY bytes (see faults/poison.ts). */
+const ROWS = 200_000;
+const gigantic = ({ data, dims }: Feed): Feed => {
+  const row = data.subarray(0, dims[1]);
+  const rows = new BigInt64Array(ROWS * row.length);
+  for (let i = 0; i < ROWS; i++) rows.set(row, i * row.length);
+  return new Tensor("int64", rows, [ROWS, row.length]);
 };
 const create = InferenceSession.create.bind(InferenceSession);
 
-InferenceSession.create = async (...args) => {
-  const session = await create(...args);
+InferenceSession.create = async (weights, options) => {
+  // What is injected need not be reported by ONNX Runtime too: fatal errors only.
+  const session = await create(weights, { ...(options as object), logSeverityLevel: 4 });
   const run = session.run.bind(session);
   session.run = async (feeds, ...rest) => {
     const { data, dims } = feeds.input_ids;
@@ -37,6 +53,11 @@ InferenceSession.create = async (...args) => {
     for (const effect of poisoned.values()) {
       if (effect === "kill") process.kill(process.pid, "SIGKILL");
       if (effect === "throw") throw new Error("injected: this pair cannot be computed");
+      if (effect === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      if (effect === "memory") {
+        const huge = Object.entries(feeds).map(([name, feed]) => [name, gigantic(feed)]);
+        return run(Object.fromEntries(huge) as Feeds, ...rest);
+      }
     }
     const outputs = await run(feeds, ...rest);
     for (const row of poisoned.keys()) outputs["logits"]!.data[row] = Number.NaN;
