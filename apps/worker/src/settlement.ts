@@ -109,11 +109,11 @@ export class Settlement {
     const replyTo = job?.replyTo ?? replyToOf(delivery.data);
     const model = this.#model;
     const home = job === undefined ? model : homeOf(job);
-    // A cascade's record lies with another model, where this attempt holds no lock: first come, first kept.
     const past = job?.cascade?.past ?? [];
     const { jobId } = delivery;
     if (home === model) await this.#store.settle({ ...delivery, model, replyTo, past }, record);
-    else {
+    else if (await this.#store.holdsLease(model, delivery)) {
+      // A cascade's record lies with another model, on another slot, so a script cannot see to both.
       const stages = { model: home, past: [...past, model] };
       await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
     }

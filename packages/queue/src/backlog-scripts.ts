@@ -2,19 +2,30 @@
 const LAST_PRIORITY = 1_900_000;
 /** When the virtual clock is so far from its base, the base moves up. */
 const FAR = 1_000_000;
+/** Pairs of a tenant: who has more queued than this is not looked at for the express queue. */
+const SMALL_BACKLOG = 2_000;
+
+/** The sorted set in which BullMQ keeps what waits by priority: a score is priority × 2^32 + a counter. */
+const WAITING_LUA = `
+local function waiting_of(base, clock)
+  return base .. (clock == "interactive" and "-interactive" or "") .. ":prioritized"
+end
+`;
 
 /** Arguments of one job to {@link ADMIT_SCRIPT}. */
 export const ADMIT_ARGUMENTS = 9;
 
 /**
- * KEYS: 1 backlog, 2 queued, 3 limits. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
+ * KEYS: 1 backlog, 2 queued, 3 limits, 4 base. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
  * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms. Returns for each job 1, the
- * priority and the pairs that were queued before it, or 0, which limit, what is queued, and the limit. An entry of `queued` is
+ * priority, the pairs that were queued before it, and 1 if it goes before all that wait; or 0, which limit, what is
+ * queued, and the limit. An entry of `queued` is
  * `<pairs> <bytes> <start tag> <ms since 1970> <clock> <tenant>`.
  *
- * It is run for every job, so it asks Redis as little as it can: five calls.
+ * It is run for every job, so it asks Redis as little as it can: five calls, and one more while little of the
+ * tenant is queued.
  */
-export const ADMIT_SCRIPT: string = `
+export const ADMIT_SCRIPT: string = `${WAITING_LUA}
 local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, time)
   local flow = "finish/" .. lane .. "/" .. tenant
   local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
@@ -45,7 +56,12 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
   redis.call("HSET", KEYS[1], flow, finish, "pairs", sum(1), "bytes", sum(2), of_pairs, sum(3), of_bytes, sum(4))
   redis.call("HSET", KEYS[2], job,
     table.concat({job_pairs, job_bytes, string.format("%.6f", start), time, clock, tenant}, " "))
-  return {1, priority(start), string.format("%.0f", now[1])}
+  local is_next = now[1] > 0 and now[6] <= now[5]
+  if not is_next and now[3] < ${SMALL_BACKLOG} then
+    local first = redis.call("ZRANGE", waiting_of(KEYS[4], clock), 0, 0, "WITHSCORES")[2]
+    is_next = first ~= nil and tonumber(priority(start)) < math.floor(tonumber(first) / ${2 ** 32})
+  end
+  return {1, priority(start), string.format("%.0f", now[1]), is_next and "1" or "0"}
 end
 local replies = {}
 for at = 3, #ARGV, ${ADMIT_ARGUMENTS} do
@@ -59,7 +75,7 @@ return replies
  * has come far, the waiting jobs' priorities are moved down by as much, since BullMQ's end at 2^21 (once in
  * some 4 GB of text).
  */
-export const RELEASE_LUA: string = `
+export const RELEASE_LUA: string = `${WAITING_LUA}
 local function rebase(waiting, far)
   local all = redis.call("ZRANGE", waiting, 0, -1, "WITHSCORES")
   for i = 1, #all, 2 do
@@ -85,8 +101,8 @@ local function release(backlog, queued, base, job)
   local function rest(i, less) return string.format("%.0f", now[i] - tonumber(less)) end
   local fields = {"pairs", rest(1, count), "bytes", rest(2, bytes)}
   if now[3] <= tonumber(count) then
-    redis.call("HDEL", backlog, of_pairs, of_bytes, "finish/interactive/" .. tenant,
-      "finish/standard/" .. tenant, "finish/bulk/" .. tenant)
+    -- Its finish tags stay: who sends one job at a time must not get more than its share for it.
+    redis.call("HDEL", backlog, of_pairs, of_bytes)
   else
     fields[5], fields[6], fields[7], fields[8] = of_pairs, rest(3, count), of_bytes, rest(4, bytes)
   end
@@ -95,7 +111,7 @@ local function release(backlog, queued, base, job)
     fields[#fields + 1], fields[#fields + 2] = "clock/" .. clock, start
     if far >= ${FAR} then
       fields[#fields + 1], fields[#fields + 2] = "base/" .. clock, string.format("%.0f", now[6] + far)
-      rebase(base .. (clock == "interactive" and "-interactive" or "") .. ":prioritized", far)
+      rebase(waiting_of(base, clock), far)
     end
   end
   redis.call("HSET", backlog, unpack(fields))

@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import type { JobEnvelope, Keys, Lane, ModelKeys } from "./contract/index.ts";
+import { LANES, type JobEnvelope, type Keys, type Lane, type ModelKeys } from "./contract/index.ts";
 import { ADMIT_SCRIPT, RELEASE_SCRIPT } from "./backlog-scripts.ts";
 import { isTight, PRODUCERS_SHARE, readMemory, type RedisMemory } from "./memory.ts";
 import { script, type Script } from "./script.ts";
@@ -14,6 +14,10 @@ import { script, type Script } from "./script.ts";
  * weight, and the clock is the start tag of the latest job that ended. Jobs are served by start tag, which
  * is their BullMQ priority. So a tenant with 50 jobs behind one with 5,000 has its turn every other job,
  * a flow that was idle has no credit, and nobody starves.
+ *
+ * A job whose tag is before those of all that wait has its turn at once, but workers' hands are full of
+ * others. It goes to the express queue, for which they keep hands free, like the "sparse flows" of FQ-CoDel
+ * (RFC 8290). What it cost is in its flow's finish tag, so nobody gets more than a fair share for it.
  */
 export class Backlog {
   readonly #redis: Redis;
@@ -29,7 +33,7 @@ export class Backlog {
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
-    this.#admit = script(redis, "rankfleetAdmit", { keys: 3, lua: ADMIT_SCRIPT });
+    this.#admit = script(redis, "rankfleetAdmit", { keys: 4, lua: ADMIT_SCRIPT });
     this.#release = script(redis, "rankfleetRelease", { keys: 3, lua: RELEASE_SCRIPT });
   }
 
@@ -43,10 +47,10 @@ export class Backlog {
     jobId: string,
     job: Pick<JobEnvelope, "model" | "documents" | "characters" | "lane" | "tenant" | "enqueuedAt">,
     isBound = true,
-  ): Promise<{ readonly priority: number } | Refusal> {
+  ): Promise<Place | Refusal> {
     const over = isBound ? await this.#overTotal() : undefined;
     if (over !== undefined) return over;
-    const [isAdmitted, value, queued, most] = await this.#inCompany(job.model, [
+    const [isAdmitted, value, queued, last] = await this.#inCompany(job.model, [
       jobId,
       job.documents,
       job.characters,
@@ -61,8 +65,8 @@ export class Backlog {
     if (Number(queued) === 0) this.#idle.add(job.model);
     else this.#idle.delete(job.model);
     return isAdmitted === 1
-      ? { priority: Number(value) }
-      : { bound: value as Refusal["bound"], queued: Number(queued), most: Number(most) };
+      ? { priority: Number(value), isNext: last === "1" }
+      : { bound: value as Refusal["bound"], queued: Number(queued), most: Number(last) };
   }
 
   /**
@@ -89,11 +93,11 @@ export class Backlog {
   }
 
   async #admitAll(model: string, waiting: readonly WaitingJob[]): Promise<void> {
-    const { backlog, queued, limits } = this.#keys.model(model);
+    const { backlog, queued, limits, base } = this.#keys.model(model);
     const { pairs, bytes } = DEFAULT_LIMITS;
     try {
       const jobs = waiting.flatMap(({ job }) => job);
-      const replies = await this.#admit(backlog, queued, limits, pairs, bytes, ...jobs);
+      const replies = await this.#admit(backlog, queued, limits, base, pairs, bytes, ...jobs);
       for (const [i, reply] of (replies as AdmitReply[]).entries()) waiting[i]!.resolve(reply);
     } catch (error) {
       for (const job of waiting) job.reject(error);
@@ -154,10 +158,11 @@ export class Backlog {
 
   /**
    * Takes off what no queue knows: its producer died between admission and queue, or somebody emptied the
-   * queue by hand.
+   * queue by hand. And forgets the flows that the clock has caught up with.
    */
   async sweep(model: string): Promise<number> {
     const keys = this.#keys.model(model);
+    await this.#forgetFlows(keys.backlog);
     const now = Number((await this.#redis.time())[0]) * 1000;
     let swept = 0;
     for (let cursor = "0"; ;) {
@@ -174,6 +179,31 @@ export class Backlog {
         swept++;
       }
       if (next === "0") return swept;
+      cursor = next;
+    }
+  }
+
+  async #forgetFlows(backlog: string): Promise<void> {
+    const clocks = await this.#redis.hmget(
+      backlog,
+      ...LANES.map((lane) => `clock/${clockOf(lane)}`),
+    );
+    for (let cursor = "0"; ;) {
+      const [next, entries] = await this.#redis.hscan(
+        backlog,
+        cursor,
+        "MATCH",
+        "finish/*",
+        "COUNT",
+        500,
+      );
+      const over: string[] = [];
+      for (let i = 0; i < entries.length; i += 2) {
+        const lane = LANES.findIndex((each) => entries[i]!.startsWith(`finish/${each}/`));
+        if (Number(entries[i + 1]) <= Number(clocks[lane] ?? 0)) over.push(entries[i]!);
+      }
+      if (over.length > 0) await this.#redis.hdel(backlog, ...over);
+      if (next === "0") return;
       cursor = next;
     }
   }
@@ -213,7 +243,7 @@ export class Backlog {
 
 /** As {@link ADMIT_SCRIPT} takes them. */
 type AdmitArguments = (string | number)[];
-type AdmitReply = [isAdmitted: number, value: string, queued: string, most: string];
+type AdmitReply = [isAdmitted: number, value: string, queued: string, mostOrIsNext: string];
 
 interface WaitingJob {
   readonly job: AdmitArguments;
@@ -228,6 +258,14 @@ export interface BacklogSize {
   readonly pairs: number;
   /** Characters of text. */
   readonly bytes: number;
+}
+
+/** Where an admitted job stands. */
+export interface Place {
+  /** BullMQ's, in the queue of its lane. */
+  readonly priority: number;
+  /** Whether it goes before everything that waits. */
+  readonly isNext: boolean;
 }
 
 /** Why a job was not admitted. */

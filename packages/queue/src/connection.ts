@@ -120,7 +120,7 @@ export function fromRedisError(error: unknown): unknown {
   }
   const isConnection =
     ["MaxRetriesPerRequestError", "ClusterAllFailedError"].includes(error.name) ||
-    /Connection is closed|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(
+    /Connection is closed|aborted due to connection close|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(
       error.message,
     );
   if (!isConnection) return error;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
@@ -34,6 +35,7 @@ export class JobConsumer {
       stalledInterval: STALLED_CHECK_MS,
       maxStalledCount: MAX_STALLS,
       drainDelay: 5,
+      settings: { backoffStrategy: (attempt) => this.#retryDelay(attempt) },
     });
     this.#worker.on("error", (error) => options.onError(error));
     this.#worker.on("lockRenewalFailed", (ids: string[]) => {
@@ -72,6 +74,35 @@ export class JobConsumer {
     this.#worker.cancelAllJobs("handed back");
   }
 
+  /** Half a second, then one, with jitter. */
+  #retryDelay(attempt: number): number {
+    if (this.#isClockAhead()) return 0;
+    return Math.round(RETRY_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2));
+  }
+
+  /**
+   * BullMQ tells until when a job is put off by this host's clock, and others look by theirs: what this host
+   * puts off for a second while its clock is an hour ahead would wait for an hour.
+   */
+  #isClockAhead(): boolean {
+    return Date.now() - this.#options.now() > MAX_CLOCK_AHEAD_MS;
+  }
+
+  async #putOff(
+    job: Job,
+    token: string,
+    { delayMs }: Postponed,
+    signal?: AbortSignal,
+  ): Promise<never> {
+    if (!this.#isClockAhead()) {
+      await job.moveToDelayed(Date.now() + delayMs, token);
+      throw new DelayedError();
+    }
+    await sleep(delayMs, undefined, signal === undefined ? {} : { signal }).catch(() => {});
+    await job.moveToWait(token);
+    throw new WaitingError();
+  }
+
   async #deliver(job: Job, token: string | undefined, signal?: AbortSignal): Promise<void> {
     const { queue } = this.#options;
     if (job.id === undefined || token === undefined)
@@ -92,10 +123,7 @@ export class JobConsumer {
         await job.moveToWait(token);
         throw new WaitingError();
       }
-      if (error instanceof Postponed) {
-        await job.moveToDelayed(error.until, token);
-        throw new DelayedError();
-      }
+      if (error instanceof Postponed) return this.#putOff(job, token, error, signal);
       if (RankfleetError.isInstance(error) && !error.isRetryable) {
         throw new UnrecoverableError(`${HANDLED}${error.code}: ${error.message}`);
       }
@@ -106,12 +134,11 @@ export class JobConsumer {
 
 /** Thrown by `handle`: not now, and it costs the job nothing. */
 export class Postponed extends Error {
-  /** By the clock that is behind: this host's or Redis's, since workers look by their own. */
-  readonly until: number;
+  readonly delayMs: number;
 
-  constructor(reason: string, delayMs: number, redisNow: number) {
+  constructor(reason: string, delayMs: number) {
     super(reason);
-    this.until = Math.min(Date.now(), redisNow) + delayMs;
+    this.delayMs = delayMs;
   }
 }
 
@@ -121,6 +148,8 @@ export interface ConsumerOptions {
   /** One of `keys.model(id).queues`. */
   readonly queue: string;
   readonly concurrency: number;
+  /** Redis's time. */
+  now(): number;
   handle(delivery: Delivery): Promise<void>;
   /** The queue failed a job that `handle` never finished. */
   onGivenUp(job: { jobId: string; data: unknown; reason: string }): Promise<void>;
@@ -144,6 +173,8 @@ export interface Delivery {
   readonly signal: AbortSignal | undefined;
 }
 
+const RETRY_MS = 500;
+const MAX_CLOCK_AHEAD_MS = 1_000;
 /** A killed worker's jobs are taken over after at most LOCK_MS + STALLED_CHECK_MS. */
 const LOCK_MS = 6_000;
 const STALLED_CHECK_MS = 3_000;

@@ -128,6 +128,7 @@ const rights: Check = async (redis, prefix) => {
         redis.xadd(`${key}:x`, "*", "a", "b"),
         redis.lpush(`${key}:l`, "a"),
       ]),
+    WAIT: () => redis.wait(0, 1),
     BZPOPMIN: () => redis.bzpopmin(`${key}:z`, 0.01),
     PUBLISH: () => redis.publish(keys.ended("doctor"), ""),
     SUBSCRIBE: async () => {

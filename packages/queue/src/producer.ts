@@ -13,10 +13,12 @@ import {
   partsOf,
   type JobEnvelope,
   type Keys,
+  type Lane,
   type TextRange,
 } from "./contract/index.ts";
 import { PartStore } from "./part-store.ts";
 import { ModelRegistry } from "./registry.ts";
+import { Replication } from "./replication.ts";
 import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
 
 /** Puts jobs into the queues of their models. */
@@ -27,6 +29,7 @@ export class JobProducer {
   readonly #parts: PartStore;
   readonly #backlog: Backlog;
   readonly #registry: ModelRegistry;
+  readonly #replication: Replication;
   readonly #queues = new Map<string, Queue>();
 
   constructor(
@@ -39,11 +42,13 @@ export class JobProducer {
     this.#parts = new PartStore(redis, keys);
     this.#backlog = new Backlog(redis, keys);
     this.#registry = new ModelRegistry(redis, keys);
+    this.#replication = new Replication(redis);
     this.#claimThresholdBytes = options.claimThresholdBytes ?? CLAIM_THRESHOLD_BYTES;
   }
 
   /**
-   * Adds a job; the promise settles once Redis has it. The same id again is the same job.
+   * Adds a job; the promise settles once Redis has it, and where there are replicas one of them too. The
+   * same id again is the same job.
    *
    * @param options.isContinuation The next stage of a job that was accepted before: not a new request
    *   that might be a repeat.
@@ -56,23 +61,41 @@ export class JobProducer {
     texts: TextsOfJob,
     { isContinuation = false }: { readonly isContinuation?: boolean } = {},
   ): Promise<void> {
+    const { base } = this.#keys.model(envelope.model);
     try {
-      const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
-      if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
-      const ranges = partsOf(texts.documents);
-      const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
-      if (ranges.length === 1 && this.#backlog.takeIdle(envelope.model)) {
-        // One way to Redis instead of two: where nobody waits there is room, and an order of one.
-        await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, FIRST_PRIORITY)]);
-        return;
-      }
-      const admitted = await admitting;
-      if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
-      const { priority } = admitted;
-      if (ranges.length === 1) await this.#enqueue(jobId, envelope, texts, priority);
-      else await this.#enqueueParts(jobId, envelope, texts, { ranges, priority });
+      await this.#replication.confirm(base, () =>
+        this.#add(jobId, envelope, texts, isContinuation),
+      );
     } catch (error) {
       throw fromRedisError(error);
+    }
+  }
+
+  async #add(
+    jobId: string,
+    envelope: Omit<JobEnvelope, "payload">,
+    texts: TextsOfJob,
+    isContinuation: boolean,
+  ): Promise<void> {
+    const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
+    if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
+    const ranges = partsOf(texts.documents);
+    const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
+    const keys = this.#keys.model(envelope.model);
+    if (ranges.length === 1 && this.#backlog.takeIdle(envelope.model)) {
+      // One way to Redis instead of two: where nobody waits there is room, and an order of one.
+      const place = { queue: keys.queue(envelope.lane), priority: 1 };
+      await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, place)]);
+      return;
+    }
+    const admitted = await admitting;
+    if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
+    const inLine = { queue: keys.queue(envelope.lane), priority: admitted.priority };
+    if (ranges.length > 1) await this.#enqueueParts(jobId, envelope, texts, ranges, inLine);
+    else if (!admitted.isNext) await this.#enqueue(jobId, envelope, texts, inLine);
+    else {
+      const priority = EXPRESS_PRIORITIES[envelope.lane];
+      await this.#enqueue(jobId, envelope, texts, { queue: keys.express, priority });
     }
   }
 
@@ -81,7 +104,8 @@ export class JobProducer {
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
     { query, documents }: TextsOfJob,
-    { ranges, priority }: { readonly ranges: readonly TextRange[]; readonly priority: number },
+    ranges: readonly TextRange[],
+    place: PlaceInLine,
   ): Promise<void> {
     await this.#parts.begin(envelope.model, jobId, ranges.length, envelope.digest);
     for (const [index, { from, to }] of ranges.entries()) {
@@ -95,7 +119,7 @@ export class JobProducer {
         ids: envelope.ids?.slice(from, to),
         firstStageScores: envelope.firstStageScores?.slice(from, to),
       };
-      await this.#enqueue(partId(part), ofPart, { query, documents: texts }, priority);
+      await this.#enqueue(partId(part), ofPart, { query, documents: texts }, place);
     }
   }
 
@@ -103,7 +127,7 @@ export class JobProducer {
     queueId: string,
     envelope: Omit<JobEnvelope, "payload">,
     texts: TextsOfJob,
-    priority: number,
+    { queue, priority }: PlaceInLine,
   ): Promise<void> {
     const keys = this.#keys.model(envelope.model);
     const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
@@ -116,14 +140,15 @@ export class JobProducer {
       payload = { claim: keys.payload(queueId) };
       await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
     }
-    await this.#queue(keys.queue(envelope.lane)).add(
+    await this.#queue(queue).add(
       "rerank",
       { ...envelope, payload },
       {
         jobId: queueId,
         priority,
         attempts: ATTEMPTS,
-        backoff: { type: "exponential", delay: 500, jitter: 0.5 },
+        // The workers' own: see `JobConsumer`.
+        backoff: { type: "custom" },
         // The record is the truth; what is done must not keep its texts in a Redis that is full.
         removeOnComplete: true,
         removeOnFail: { age: DEAD_LETTER_TTL_MS / 1000 },
@@ -264,8 +289,13 @@ interface TextsOfJob {
 
 export type QueueState = "waiting" | "active" | "completed" | "failed" | "unknown";
 
-/** BullMQ serves 0 before everything, and in another list. */
-const FIRST_PRIORITY = 1;
+/** A BullMQ queue, and the priority there: 1 first. (0 would be served before everything, from another list.) */
+interface PlaceInLine {
+  readonly queue: string;
+  readonly priority: number;
+}
+
+const EXPRESS_PRIORITIES: Readonly<Record<Lane, number>> = { interactive: 1, standard: 2, bulk: 3 };
 /** Tries that a worker's failure may cost; a killed worker's jobs do not spend them. */
 const ATTEMPTS = 3;
 /** A week: a backlog of a long weekend keeps its texts. */

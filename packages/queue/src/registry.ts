@@ -34,6 +34,33 @@ export class ModelRegistry {
     ]);
   }
 
+  /**
+   * Counts the worker among those that serve the model, if it may: one worker at a time finds out what the
+   * others have recorded, and the next one finds this one's offer.
+   *
+   * @param agree Is told what live workers have recorded, if there are any; returns what is to be recorded.
+   *   What it throws is thrown, and nothing is recorded.
+   */
+  async join(
+    model: string,
+    worker: { readonly id: string; readonly now: () => number },
+    agree: (recorded: ModelOffer | undefined) => ModelOffer,
+  ): Promise<ModelOffer> {
+    const { joining, workers } = this.#keys.model(model);
+    while ((await this.#redis.set(joining, worker.id, "PX", JOINING_MS, "NX")) === null) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    try {
+      const isServed = (await this.liveWorkers(model, worker.now())) > 0;
+      const offer = agree(isServed ? await this.offer(model) : undefined);
+      await this.#redis.hset(this.#keys.models, model, JSON.stringify(offer));
+      await this.#redis.zadd(workers, worker.now(), worker.id);
+      return offer;
+    } finally {
+      await this.#redis.del(joining);
+    }
+  }
+
   async withdraw(model: string, workerId: string): Promise<void> {
     const { workers, rates } = this.#keys.model(model);
     await Promise.all([this.#redis.zrem(workers, workerId), this.#redis.hdel(rates, workerId)]);
@@ -105,3 +132,5 @@ export interface FleetRate {
 }
 
 export const HEARTBEAT_MS = 5_000;
+/** Whoever takes longer to join has died on the way. */
+const JOINING_MS = 5_000;

@@ -67,6 +67,14 @@ export class ResultStore {
     return outcome === WRITTEN ? "written" : "already_settled";
   }
 
+  /** Whether the attempt still holds the job's lock, for what cannot be done in one script with looking at it. */
+  async holdsLease(
+    model: string,
+    { jobId, queue, token }: Lease & { jobId: string },
+  ): Promise<boolean> {
+    return (await this.#redis.get(this.#keys.model(model).lock(queue, jobId))) === token;
+  }
+
   /** Tells the workers that have the job, or parts of it, in hand to drop it. */
   async announceCancelled(models: readonly string[], jobId: string): Promise<void> {
     for (const model of models) {

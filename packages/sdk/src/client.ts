@@ -12,6 +12,7 @@ import type { ModelOffer } from "@rankfleet/queue";
 import {
   ClientClosedError,
   DeadlineExceededError,
+  JobNotFoundError,
   newJobId,
   parseJobId,
   parseRequest,
@@ -77,12 +78,16 @@ export class RerankClient {
 
   async #rerank(request: RerankRequest, patience: Patience): Promise<RerankResult> {
     const { signal } = patience;
-    const job = await this.#enqueue(request, patience);
-    try {
-      return await withPatience(() => job.result({ signal }), patience);
-    } catch (error) {
-      if (signal?.aborted) await job.cancel().catch(() => {});
-      throw error;
+    for (let repeats = 0; ; repeats++) {
+      const job = await this.#enqueue(request, patience);
+      try {
+        return await withPatience(() => job.result({ signal }), patience);
+      } catch (error) {
+        if (signal?.aborted) await job.cancel().catch(() => {});
+        // A Redis that lost its last second with its power has forgotten the job, but here it still is.
+        const isForgotten = error instanceof JobNotFoundError && signal?.aborted !== true;
+        if (!isForgotten || repeats === MOST_REPEATS) throw error;
+      }
     }
   }
 
@@ -212,6 +217,9 @@ export class RerankClient {
     return this.#session;
   }
 }
+
+/** Of a request whose job Redis forgot. */
+const MOST_REPEATS = 3;
 
 /** Asked for each time: one that was got before the application set its provider would stay mute. */
 const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");

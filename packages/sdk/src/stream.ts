@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import { setImmediate as turn } from "node:timers/promises";
 import type { RerankRequest } from "@rankfleet/queue/contract";
 import type { RerankManyOptions } from "./options.ts";
 import type { RerankResult } from "./result.ts";
@@ -43,9 +44,16 @@ export async function* streamRequests(
   let reading: Promise<undefined> | undefined;
   let isExhausted = false;
   let sourceError: { readonly cause: unknown } | undefined;
+  let turnAt = performance.now();
 
   const read = async (): Promise<void> => {
     try {
+      // A source that has everything at hand would else keep the first request from leaving until the last one
+      // is read.
+      if (performance.now() - turnAt > LONGEST_TURN_MS) {
+        await turn();
+        turnAt = performance.now();
+      }
       const next = await source.next();
       if (next.done) isExhausted = true;
       else window.start(index++, next.value, (request) => rerank(request, signal));
@@ -72,6 +80,9 @@ export async function* streamRequests(
     await source.return?.();
   }
 }
+
+/** Reading goes on for so long before what was read is sent. */
+const LONGEST_TURN_MS = 3;
 
 /** What is under way or done and not yet taken. */
 class Window {

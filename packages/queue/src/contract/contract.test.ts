@@ -172,7 +172,7 @@ test("all keys of a model lie on one slot, and models on different ones", () => 
   for (const key of [keys.result("j"), keys.payload("j"), keys.workers, keys.scores("r").old]) {
     expect(key).toMatch(/^p:\{BAAI\/bge\}:/u);
   }
-  expect(keys.queues).toEqual(["{BAAI/bge}-interactive", "{BAAI/bge}"]);
+  expect(keys.queues).toEqual(["{BAAI/bge}-express", "{BAAI/bge}-interactive", "{BAAI/bge}"]);
   expect([keys.queue("interactive"), keys.queue("standard"), keys.queue("bulk")]).toEqual([
     "{BAAI/bge}-interactive",
     "{BAAI/bge}",

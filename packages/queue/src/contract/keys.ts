@@ -8,6 +8,7 @@ import type { Lane } from "./request.ts";
  * |---|---|---|
  * | `<prefix>:{model}:…` | BullMQ's own, for the queue named `{model}`: lanes standard and bulk | |
  * | `<prefix>:{model}-interactive:…` | likewise, for the lane that never stands behind the others | |
+ * | `<prefix>:{model}-express:…` | likewise, for jobs of any lane whose tenant has had less than its share | |
  * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most payloadTtlMs |
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
@@ -17,6 +18,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:backlog` | hash: pairs and bytes queued, in all and by tenant; virtual clocks | while jobs are queued |
  * | `<prefix>:{model}:limits` | hash: most pairs and bytes queued, tenants' weights | |
  * | `<prefix>:{model}:workers` | sorted set of worker ids by last sign of life | |
+ * | `<prefix>:{model}:joining` | the worker that is about to serve the model, so that two do not begin at once | seconds |
  * | `<prefix>:{model}:rates` | hash: worker id → tokens a second, characters a token | |
  * | `<prefix>:{model}:revisions` | hash: revision → last sign of life | |
  * | `<prefix>:{model}:scores:<revision>:young`, `…:old` | hashes: a document's digest → its score | cache TTL |
@@ -42,9 +44,12 @@ export interface ModelKeys {
   readonly queues: readonly string[];
   /** The name of the BullMQ queue in which a lane's jobs stand. */
   queue(lane: Lane): string;
+  /** The name of the BullMQ queue of those who need not stand in line: see `Backlog`. */
+  readonly express: string;
   /** What the names of the model's keys begin with. */
   readonly base: string;
   readonly workers: string;
+  readonly joining: string;
   readonly rates: string;
   readonly revisions: string;
   readonly backlog: string;
@@ -75,11 +80,14 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
       const tag = `{${id}}`;
       const base = `${prefix}:${tag}`;
       const interactive = `${tag}-interactive`;
+      const express = `${tag}-express`;
       return {
-        queues: [interactive, tag],
+        queues: [express, interactive, tag],
         queue: (lane) => (lane === "interactive" ? interactive : tag),
+        express,
         base,
         workers: `${base}:workers`,
+        joining: `${base}:joining`,
         rates: `${base}:rates`,
         revisions: `${base}:revisions`,
         backlog: `${base}:backlog`,
