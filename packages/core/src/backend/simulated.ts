@@ -16,6 +16,7 @@ import type { Backend } from "./backend.ts";
 export async function openSimulated(file: string): Promise<Backend> {
   const cost = readCost(file, JSON.parse(await readFile(file, "utf8")));
   let freeAt = 0;
+  let returnedAt = 0;
   return {
     facts: {
       device: "simulated",
@@ -33,11 +34,13 @@ export async function openSimulated(file: string): Promise<Backend> {
         cost.fixedMs +
         rows * length * (cost.msPerToken + cost.msPerTokenSquared * length) +
         rows * cost.msPerPair;
-      // A batch that lay ready starts when the last one ended, not when a timer's delay was over.
+      // A batch that lay ready, and so comes as soon as the last one is answered, started when that one ended: a
+      // device of its own does not wait until this machine's cores have time to wake its thread.
       const now = performance.now();
-      freeAt = (now - freeAt < TIMER_SLACK_MS ? freeAt : now) + ms;
+      freeAt = (now - returnedAt < LAY_READY_MS ? freeAt : now) + ms;
       const wait = freeAt - now;
       if (wait > 0) Atomics.wait(NEVER, 0, 0, wait);
+      returnedAt = performance.now();
       const logits = Float32Array.from(digests.data, toLogit);
       return { logits: { type: "float32", data: logits, dims: [rows, 1] } };
     },
@@ -45,7 +48,7 @@ export async function openSimulated(file: string): Promise<Backend> {
   };
 }
 
-const TIMER_SLACK_MS = 1;
+const LAY_READY_MS = 1;
 const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 /** 31 bits → −8 … 8. */

@@ -48,6 +48,28 @@ test("a device that became slower is believed after some hundred batches", () =>
   expect(predictMs(model.cost, 8, 128) / predictMs(cost, 8, 128)).toBeGreaterThan(1.98);
 });
 
+test("a device that became ten times slower is believed too", () => {
+  const cost = { fixed: 1, perToken: 0.01, perSquare: 1e-5 };
+  const model = new CostModel(timed(cost), 200);
+  for (let round = 0; round < 100; round++) {
+    for (const { rows, length } of grid) {
+      model.observe({ rows, length, ms: 10 * predictMs(cost, rows, length) });
+    }
+  }
+  expect(predictMs(model.cost, 8, 128) / predictMs(cost, 8, 128)).toBeGreaterThan(9.5);
+});
+
+test("a pass that took no time at all, or an age, changes little", () => {
+  const cost = { fixed: 0.2, perToken: 0.005, perSquare: 0 };
+  const model = new CostModel(timed(cost));
+  for (let i = 0; i < 640; i++) {
+    const ms = i % 40 === 0 ? 0.01 : i % 40 === 20 ? 2_000 : predictMs(cost, 11, 90);
+    model.observe({ rows: 11, length: 90, ms });
+  }
+  const ratio = predictMs(model.cost, 11, 90) / predictMs(cost, 11, 90);
+  expect(Math.abs(ratio - 1)).toBeLessThan(0.3);
+});
+
 test("the knee is where a larger batch gains next to nothing", () => {
   const launchBound = timed({ fixed: 4, perToken: 0.001, perSquare: 0 });
   expect(kneeTokens(launchBound)).toBeGreaterThanOrEqual(16 * 64);

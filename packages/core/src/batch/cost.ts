@@ -54,10 +54,16 @@ export class CostModel {
     return this.#cost;
   }
 
-  /** Learns from a real batch. */
-  observe(sample: CostSample): void {
-    if (!(sample.ms > 0)) return;
-    this.#add(sample, 1 - 1 / this.#memory);
+  /**
+   * Learns from a real batch. One that took many times what was expected, or next to nothing, is an accident of
+   * the machine and counts as a moderate surprise: errors are relative, so a single pass of 0.01 ms would
+   * outweigh hundreds. A device that really has changed is still believed, step by step.
+   */
+  observe({ rows, length, ms }: CostSample): void {
+    if (!(ms > 0)) return;
+    const expected = predictMs(this.#cost, rows, length);
+    const believed = Math.min(SURPRISE * expected, Math.max(expected / SURPRISE, ms));
+    this.#add({ rows, length, ms: expected > 0 ? believed : ms }, 1 - 1 / this.#memory);
     if (++this.#sinceFit < FIT_EVERY) return;
     this.#sinceFit = 0;
     this.#cost = this.#fit();
@@ -114,6 +120,7 @@ export class CostModel {
   }
 }
 
+const SURPRISE = 3;
 /** Batches between two fits: a fit is microseconds, but its news is little. */
 const FIT_EVERY = 32;
 

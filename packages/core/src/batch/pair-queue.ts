@@ -23,7 +23,8 @@ export interface TakeOptions {
 /**
  * The pairs that wait for a device, and whose turn it is. Pure: no clock, no I/O.
  *
- * - Lane 0 goes first and alone: a batch of it is not filled up with others, who would make it wait.
+ * - The urgent lanes, 0 to {@link LAST_URGENT_LANE}, go alone: a batch of them is not filled up with others, who
+ *   would make it wait.
  * - The more urgent lane goes first, but after {@link OTHERS_TURN} batches in a row that passed over the
  *   oldest pair it is that pair's turn, whatever its lane, so that no lane starves.
  * - Within a lane the batch is the most efficient one (`plan.ts`), and what fits in beside it without
@@ -49,9 +50,10 @@ export class PairQueue<P extends WaitingPair> {
     return this.#lanes.reduce((sum, lane) => sum + lane.tokens, 0);
   }
 
-  /** Lanes of which something waits. */
-  has(lane: number): boolean {
-    return (this.#lanes[lane]?.size ?? 0) > 0;
+  /** The most urgent lane of which something waits; Infinity if nothing does. */
+  get firstLane(): number {
+    const first = this.#lanes.findIndex((lane) => lane.size > 0);
+    return first < 0 ? Infinity : first;
   }
 
   add(pair: P): void {
@@ -74,14 +76,14 @@ export class PairQueue<P extends WaitingPair> {
     const plan = planBatch(own.counts(), { ...options, anchor: isDue ? tokens : undefined });
     const batch = own.remove(plan);
     this.#batches++;
-    const company = lane === 0 ? [] : this.#lanes.filter((other) => other !== own);
+    const company = lane <= LAST_URGENT_LANE ? [] : this.#lanes.filter((other) => other !== own);
     for (const other of company) fillUp(batch, other, options);
     return batch.sort((a, b) => a.tokens - b.tokens);
   }
 
   #laneOnTurn(): number | undefined {
-    const first = this.#lanes.findIndex((lane) => lane.size > 0);
-    if (first < 0) return undefined;
+    const first = this.firstLane;
+    if (first === Infinity) return undefined;
     let oldest = first;
     for (const [index, lane] of this.#lanes.entries()) {
       const since = lane.oldest()?.since ?? Infinity;
@@ -94,6 +96,7 @@ export class PairQueue<P extends WaitingPair> {
   }
 }
 
+export const LAST_URGENT_LANE = 2;
 /** Batches that a pair may see go by; large enough for pairs of its length to arrive meanwhile. */
 export const MAX_AGE = 16;
 /** So many batches in a row may pass over the oldest pair. */

@@ -101,11 +101,11 @@ export class Batcher {
 
   #fillDevices(): void {
     for (;;) {
-      const device = this.#devices.reduce((a, b) => (b.inFlight < a.inFlight ? b : a));
-      // An urgent batch overtakes the one that lies ready in the device's thread.
-      const isUrgent = this.#queue.has(0) || this.#queue.has(1);
-      const most = this.#batchesAhead + (isUrgent ? 1 : 0);
-      if (device.inFlight >= most) return;
+      // A batch overtakes less urgent ones that lie ready in the device's thread, so it need not wait here for them.
+      const lane = this.#queue.firstLane;
+      const ahead = (each: Device): number => each.inFlightUpTo(lane);
+      const device = this.#devices.reduce((a, b) => (ahead(b) < ahead(a) ? b : a));
+      if (ahead(device) >= this.#batchesAhead) return;
       const batch = this.#queue.take({
         cost: this.#cost.cost,
         maxTokens: this.#share(),
@@ -127,7 +127,7 @@ export class Batcher {
   async #run(device: Device, pairs: readonly QueuedPair[]): Promise<void> {
     const startedAt = Date.now();
     try {
-      const { logits, durationMs } = await device.run(toBatch(pairs), pairs[0]!.lane);
+      const { logits, durationMs } = await device.run(toBatch(pairs), mostUrgent(pairs));
       this.#ended++;
       this.#learn(pairs, durationMs);
       this.#onBatch(report(device, pairs, startedAt, durationMs));
@@ -205,6 +205,10 @@ const READY_MS = 15;
 const MOST_BATCHES_AHEAD = 8;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
+
+function mostUrgent(pairs: readonly QueuedPair[]): number {
+  return pairs.reduce((first, { lane }) => Math.min(first, lane), Infinity);
+}
 
 function longest(pairs: readonly QueuedPair[]): number {
   return pairs.reduce((most, { tokens }) => Math.max(most, tokens), 0);

@@ -7,7 +7,9 @@ import {
   type CoreErrorCode,
   type CoreFailure,
 } from "../errors.ts";
+import { LAST_URGENT_LANE } from "../batch/pair-queue.ts";
 import { Deferred } from "./deferred.ts";
+import { WaitingCalls, type ThreadCall } from "./waiting-calls.ts";
 
 /**
  * Calls into a worker thread: one request, one reply, any number under way.
@@ -67,10 +69,12 @@ export class ThreadChannel<Ready, Request, Reply> {
   #receive(message: ThreadMessage<Ready, Reply>): void {
     if ("ready" in message) return this.#ready.resolve(message.ready);
     if ("failedToStart" in message) return this.#ready.reject(fromFailure(message.failedToStart));
-    const call = this.#pending.get(message.id);
-    this.#pending.delete(message.id);
-    if ("failure" in message) call?.reject(fromFailure(message.failure));
-    else call?.resolve(message.reply);
+    for (const answer of message.answers) {
+      const call = this.#pending.get(answer.id);
+      this.#pending.delete(answer.id);
+      if ("failure" in answer) call?.reject(fromFailure(answer.failure));
+      else call?.resolve(answer.reply);
+    }
   }
 
   #die(message: string): void {
@@ -86,13 +90,21 @@ export class ThreadChannel<Ready, Request, Reply> {
 type ThreadMessage<Ready, Reply> =
   | { readonly ready: Ready }
   | { readonly failedToStart: CoreFailure }
+  | { readonly answers: readonly Answer<Reply>[] };
+
+type Answer<Reply> =
   | { readonly id: number; readonly reply: Reply }
   | { readonly id: number; readonly failure: CoreFailure };
 
 /** What a thread offers to its channel. */
 export interface ThreadService<Ready, Request, Reply> {
   readonly ready: Ready;
-  answer(request: Request): Promise<{ reply: Reply; transfer: readonly Transferable[] }>;
+  answer(request: Request): Promise<{
+    reply: Reply;
+    transfer: readonly Transferable[];
+    /** While others wait in the thread, this one may travel with the next. Default false. */
+    isPatient?: boolean;
+  }>;
   close(): Promise<void>;
   /** The code of an error that `answer` throws without one. */
   readonly fallback: CoreErrorCode;
@@ -112,26 +124,37 @@ export async function serveThread<Data, Ready, Request, Reply>(
     return;
   }
   // One at a time: a thread computes, so a second call at once would only delay the first.
-  const waiting: ThreadCall<Request>[] = [];
+  const waiting = new WaitingCalls<Request>();
   let isBusy = false;
+  let answers: Answer<Reply>[] = [];
+  let transfers: Transferable[] = [];
+  // Waking the main thread takes a tenth of a millisecond, during which a device would stand still.
+  const send = (): void => {
+    port.postMessage({ answers }, transfers);
+    [answers, transfers] = [[], []];
+  };
   const serve = async (): Promise<void> => {
     isBusy = true;
-    for (let call = nextCall(waiting); call !== undefined; call = nextCall(waiting)) {
+    for (let call = waiting.next(); call !== undefined; call = waiting.next()) {
       if ("close" in call) {
         await service.close();
         port.close();
         return;
       }
+      let mayWait = false;
       try {
-        const { reply, transfer } = await service.answer(call.request);
-        port.postMessage({ id: call.id, reply }, [...transfer]);
+        const { reply, transfer, isPatient } = await service.answer(call.request);
+        mayWait = isPatient === true && call.lane > LAST_URGENT_LANE && answers.length === 0;
+        answers.push({ id: call.id, reply });
+        transfers.push(...transfer);
       } catch (error) {
-        port.postMessage({ id: call.id, failure: toFailure(error, service.fallback) });
+        answers.push({ id: call.id, failure: toFailure(error, service.fallback) });
       }
       // The thread was blocked meanwhile: see what has come, an urgent call perhaps.
       for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
         waiting.push(got.message as ThreadCall<Request>);
       }
+      if (!mayWait || !waiting.hasCall) send();
     }
     isBusy = false;
   };
@@ -140,20 +163,6 @@ export async function serveThread<Data, Ready, Request, Reply>(
     if (!isBusy) void serve();
   });
   port.postMessage({ ready: service.ready });
-}
-
-type ThreadCall<Request> =
-  | { readonly id: number; readonly request: Request; readonly lane: number }
-  | { readonly close: true };
-
-/** The first of the most urgent lane; closing comes last. */
-function nextCall<Request>(waiting: ThreadCall<Request>[]): ThreadCall<Request> | undefined {
-  const laneOf = (call: ThreadCall<Request>): number => ("close" in call ? Infinity : call.lane);
-  let next = 0;
-  for (let i = 1; i < waiting.length; i++) {
-    if (laneOf(waiting[i]!) < laneOf(waiting[next]!)) next = i;
-  }
-  return waiting.splice(next, 1)[0];
 }
 
 /** Node 20 runs no TypeScript in threads, so a run from source (tests) takes them from the build. */

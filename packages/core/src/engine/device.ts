@@ -1,6 +1,7 @@
 import type { BackendFacts, BackendOptions } from "../backend/backend.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { ModelFolder } from "../model/folder.ts";
+import { DEFAULT_LANE } from "./submission.ts";
 import { ThreadChannel } from "./channel.ts";
 import type { InferData, InferReply } from "./infer-thread.ts";
 
@@ -9,6 +10,8 @@ export class Device {
   readonly name: string;
   readonly runtime: string;
   readonly #channel: ThreadChannel<BackendFacts, TokenBatch, InferReply>;
+  /** Lanes of the batches under way. */
+  readonly #lanes: number[] = [];
   #busyMs = 0;
 
   private constructor(
@@ -32,6 +35,11 @@ export class Device {
     return this.#channel.pending;
   }
 
+  /** Of these, how many a batch of this lane would have to wait for. */
+  inFlightUpTo(lane: number): number {
+    return this.#lanes.filter((other) => other <= lane).length;
+  }
+
   /** Milliseconds spent in forward passes since it was opened. */
   get busyMs(): number {
     return this.#busyMs;
@@ -40,13 +48,18 @@ export class Device {
   /**
    * The batch's arrays move to the thread and are gone here.
    *
-   * @param lane A batch of a more urgent lane overtakes those that lie ready. Default 1.
+   * @param lane A batch of a more urgent lane overtakes those that lie ready. Default 3.
    */
-  async run(batch: TokenBatch, lane = 1): Promise<InferReply> {
+  async run(batch: TokenBatch, lane: number = DEFAULT_LANE): Promise<InferReply> {
     const buffers = [batch.ids.buffer, batch.offsets.buffer, batch.secondStarts.buffer];
-    const reply = await this.#channel.call(batch, buffers, lane);
-    this.#busyMs += reply.durationMs;
-    return reply;
+    this.#lanes.push(lane);
+    try {
+      const reply = await this.#channel.call(batch, buffers, lane);
+      this.#busyMs += reply.durationMs;
+      return reply;
+    } finally {
+      this.#lanes.splice(this.#lanes.indexOf(lane), 1);
+    }
   }
 
   close(): Promise<void> {

@@ -16,6 +16,9 @@ export interface InferReply {
   readonly durationMs: number;
 }
 
+/** Of longer passes the news is dear, and sending it cheap. */
+const SHORT_PASS_MS = 10;
+
 await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ folder, backend }) => {
   const model = openModel(folder);
   const session = await openBackend(folder.weights, backend);
@@ -27,9 +30,11 @@ await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ fold
       const start = performance.now();
       const results = await session.run(model.inputs(batch, inputs));
       const logits = model.logits(results, outputs, batch.offsets.length - 1);
+      const durationMs = performance.now() - start;
       return {
-        reply: { logits, durationMs: performance.now() - start },
+        reply: { logits, durationMs },
         transfer: [logits.buffer],
+        isPatient: durationMs < SHORT_PASS_MS,
       };
     },
     close: () => session.close(),

@@ -15,14 +15,16 @@ export interface PairScores {
 
 export interface SubmitOptions {
   /**
-   * 0 is the most urgent; its batches hold nothing else. Batches of 0 and 1 overtake those that lie ready.
-   * Default 1.
+   * 0 is the most urgent. Batches of lanes 0 to 2 hold nothing else, and overtake the ones that lie ready.
+   * Default 3.
    */
   readonly lane?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Handed back in the report of every batch that holds a pair of this request. */
   readonly tag?: unknown;
 }
+
+export const DEFAULT_LANE = 3;
 
 /** One request's pairs until the last of them is scored. */
 export class Submission {
@@ -43,7 +45,7 @@ export class Submission {
   /** @param onAbandon Told when the caller has given up, so that waiting pairs can go. */
   constructor(pairs: EncodedPairs, options: SubmitOptions, onAbandon: () => void) {
     this.pairs = pairs;
-    this.lane = options.lane ?? 1;
+    this.lane = options.lane ?? DEFAULT_LANE;
     this.tag = options.tag;
     this.#remaining = pairs.offsets.length - 1;
     this.#logits = new Float64Array(this.#remaining).fill(Number.NaN);
