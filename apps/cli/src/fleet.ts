@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { startLocalRedis } from "@rankfleet/local-redis";
+import { NODE_FLAGS } from "@rankfleet/worker";
 
 /** A Redis and some workers that live as long as one command. */
 export interface Fleet {
@@ -65,7 +66,7 @@ function startWorker(
 ): Promise<string> {
   signal.throwIfAborted();
   const program = fileURLToPath(new URL("../bin/rankfleet.mjs", import.meta.url));
-  const child = spawn(process.execPath, [program, "worker"], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, program, "worker"], {
     env,
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });

@@ -21,7 +21,7 @@ test("three rounds of batches are in hand, whatever the jobs' size", () => {
 
 test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
   const fast = { tokensPerRound: 4000, tokensPerMs: 2000 };
-  expect(after(1, { tokens: 5000, characters: 20_000 }, fast)).toBe(100);
+  expect(after(1, { tokens: 5000, characters: 20_000 }, fast)).toBe(120);
 });
 
 test("jobs of many megabytes are taken one at a time", () => {

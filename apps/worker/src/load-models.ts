@@ -6,7 +6,6 @@ import {
   requireSameScores,
   type ModelOffer,
   type ModelRegistry,
-  type RedisClock,
 } from "@rankfleet/queue";
 import type { Keys } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
@@ -125,7 +124,7 @@ function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): S
 export async function agree(
   loaded: ReadonlyMap<string, LoadedModel>,
   registry: ModelRegistry,
-  clock: RedisClock,
+  worker: { readonly id: string; readonly now: () => number },
   isReplacing: boolean,
 ): Promise<Map<string, ModelOffer>> {
   const offers = new Map<string, ModelOffer>();
@@ -133,13 +132,12 @@ export async function agree(
     const { facts, reference } = reranker;
     const { revision, dtype, maxTokens } = facts;
     const offer = { model, revision, dtype, maxTokens, reference };
-    const recorded = await registry.offer(model);
-    const isServed = (await registry.liveWorkers(model, clock.now())) > 0;
-    if (recorded === undefined || !isServed || isReplacing) offers.set(model, offer);
-    else {
+    const agreed = await registry.join(model, worker, (recorded) => {
+      if (recorded === undefined || isReplacing) return offer;
       requireSameScores(offer, recorded);
-      offers.set(model, { ...offer, reference: recorded.reference ?? reference });
-    }
+      return { ...offer, reference: recorded.reference ?? reference };
+    });
+    offers.set(model, agreed);
   }
   return offers;
 }

@@ -22,7 +22,7 @@ import { Intake } from "./intake.ts";
 import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
-import { TenantsInHand } from "./tenants.ts";
+import { rankOf } from "./rank.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
 
@@ -37,16 +37,13 @@ import { jobError } from "./verdict.ts";
  */
 export class ModelWorker {
   readonly #options: ModelWorkerOptions;
-  /** Of the queue in which bulk and standard jobs stand. */
-  readonly #consumer: JobConsumer;
-  readonly #urgent: JobConsumer;
+  /** By queue. Each has hands of its own: what is in hand of one must not make another wait. */
+  readonly #hands = new Map<string, { readonly consumer: JobConsumer; readonly intake: Intake }>();
+  /** The queue in which bulk and standard jobs stand, which is most of all. */
+  readonly #mainQueue: string;
   readonly #settlement: Settlement;
-  readonly #intake: Intake;
-  /** Interactive jobs shall not wait behind each other in here, where nobody can overtake them. */
-  readonly #urgentIntake: Intake;
   readonly #careful: CarefulScoring;
   readonly #inHand = new Set<string>();
-  readonly #tenants = new TenantsInHand();
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
@@ -60,12 +57,12 @@ export class ModelWorker {
         return reranker.tokensPerMs;
       },
     };
-    this.#intake = new Intake(appetite);
-    this.#urgentIntake = new Intake(appetite, URGENT);
-    const queues = options.keys.model(options.model);
-    this.#consumer = this.#consume(queues.queue("standard"), this.#intake.jobs);
-    // Hands of their own: what this worker has in hand of the other lanes must not make these wait.
-    this.#urgent = this.#consume(queues.queue("interactive"), this.#urgentIntake.jobs);
+    const keys = options.keys.model(options.model);
+    this.#mainQueue = keys.queue("standard");
+    for (const name of keys.queues) {
+      const intake = new Intake(appetite, name === this.#mainQueue ? {} : URGENT);
+      this.#hands.set(name, { intake, consumer: this.#consume(name, intake.jobs) });
+    }
   }
 
   #consume(queue: string, concurrency: number): JobConsumer {
@@ -75,6 +72,7 @@ export class ModelWorker {
       keys,
       queue,
       concurrency,
+      now: () => this.#options.clock.now(),
       handle: (delivery) => this.#handle(delivery),
       onGivenUp: async ({ jobId, data, reason }) => {
         await this.#settlement.givenUp(jobId, data, reason);
@@ -84,33 +82,35 @@ export class ModelWorker {
     });
   }
 
+  get #consumers(): JobConsumer[] {
+    return [...this.#hands.values()].map(({ consumer }) => consumer);
+  }
+
   get jobsInHand(): number {
     return this.#inHand.size;
   }
 
   /** Characters of text in a token, of what came lately. */
   get charactersPerToken(): number {
-    return this.#intake.charactersPerToken;
+    return this.#hands.get(this.#mainQueue)!.intake.charactersPerToken;
   }
 
   /** Takes no more jobs and finishes those in hand. */
   async close(): Promise<void> {
-    await Promise.all([this.#consumer.close(), this.#urgent.close()]);
+    await Promise.all(this.#consumers.map((consumer) => consumer.close()));
     await this.#settlement.close();
   }
 
   /** Puts the jobs in hand back into their queues, for other workers to take at once. */
   handBack(): void {
-    this.#consumer.handBack();
-    this.#urgent.handBack();
+    for (const consumer of this.#consumers) consumer.handBack();
   }
 
   /** Drops a job, or its parts, if it is in hand here. Its record has been written already. */
   cancel(jobId: string): void {
     for (const id of this.#inHand) {
       if (id !== jobId && !id.startsWith(`${jobId}~`)) continue;
-      this.#consumer.cancel(id, "cancelled");
-      this.#urgent.cancel(id, "cancelled");
+      for (const consumer of this.#consumers) consumer.cancel(id, "cancelled");
     }
   }
 
@@ -135,7 +135,7 @@ export class ModelWorker {
 
   /** Returns if the job has ended; throws for the queue to know that it has not, or is a dead letter. */
   async #fail(delivery: Delivery, job: JobEnvelope | undefined, cause: unknown): Promise<Outcome> {
-    const { log, clock } = this.#options;
+    const { log } = this.#options;
     if (cause instanceof Postponed) throw cause;
     if (delivery.signal?.aborted === true) {
       // Cancelled, handed back, or taken over by another worker: nothing is wrong with the job.
@@ -145,7 +145,7 @@ export class ModelWorker {
     const error = jobError(cause);
     if (isCrash(cause)) this.#options.onCrash(error);
     if (error.code === "backpressure" || error.code === "redis_unavailable") {
-      throw new Postponed(error.message, NO_ROOM_MS, clock.now());
+      throw new Postponed(error.message, NO_ROOM_MS);
     }
     const isFinal = !error.isRetryable || delivery.isLastAttempt;
     log.warn(
@@ -161,7 +161,7 @@ export class ModelWorker {
   #parse({ data }: Delivery): JobEnvelope {
     const { clock, model, reranker } = this.#options;
     if (isOfNewerVersion(data)) {
-      throw new Postponed("of a newer protocol version", NEWER_WORKER_MS, clock.now());
+      throw new Postponed("of a newer protocol version", NEWER_WORKER_MS);
     }
     const job = parseJob(data);
     if (job.model !== model) {
@@ -170,7 +170,7 @@ export class ModelWorker {
     }
     const isOver = job.deadline !== undefined && job.deadline <= clock.now();
     if (job.revision !== undefined && job.revision !== reranker.facts.revision && !isOver) {
-      throw new Postponed("pinned to another revision", OTHER_REVISION_MS, clock.now());
+      throw new Postponed("pinned to another revision", OTHER_REVISION_MS);
     }
     return job;
   }
@@ -185,7 +185,7 @@ export class ModelWorker {
     });
     return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
-      const { rank, leave } = this.#tenants.enter(job);
+      const rank = rankOf(job.lane, delivery.queue === this.#options.keys.model(model).express);
       try {
         limit.signal.throwIfAborted();
         const { record, texts, tokens, cached, poison } = await scoreJob(job, {
@@ -197,10 +197,8 @@ export class ModelWorker {
           tag,
           careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
-        const { characters } = job;
-        const size = { tokens, characters };
-        if (job.lane === "interactive") this.#urgent.concurrency = this.#urgentIntake.after(size);
-        else this.#consumer.concurrency = this.#intake.after(size);
+        const { consumer, intake } = this.#hands.get(delivery.queue)!;
+        consumer.concurrency = intake.after({ tokens, characters: job.characters });
         if (cached > 0) metrics.pairsCached.add(cached, { model });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
@@ -216,7 +214,6 @@ export class ModelWorker {
             ? "lost_lock"
             : "duplicate";
       } finally {
-        leave();
         limit.clear();
       }
     });
@@ -259,6 +256,7 @@ export interface ModelWorkerOptions {
   onCrash(error: RankfleetError): void;
 }
 
+/** Of these jobs few are in hand, for in here nobody can overtake them. */
 const URGENT = { inHandMs: 50, atFirst: 32, least: 2 };
 /** How long a job waits until it is looked at again: for Redis to have room, or for a worker that fits. */
 const NO_ROOM_MS = 1_000;

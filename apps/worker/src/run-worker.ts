@@ -68,7 +68,12 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   let offers: Map<string, ModelOffer>;
   try {
     await loadModels(settings, { redis, keys, metrics, log }, loaded);
-    offers = await agree(loaded, registry, clock, settings.replaceReference);
+    offers = await agree(
+      loaded,
+      registry,
+      { id: workerId, now: () => clock.now() },
+      settings.replaceReference,
+    );
   } catch (error) {
     // Whoever waits for this process to end must not wait for its threads and connections.
     await unload();
