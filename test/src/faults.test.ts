@@ -1,6 +1,7 @@
 import { ResultStore } from "@rankfleet/queue";
 import { keysFor, type ResultRecord } from "@rankfleet/queue/contract";
 import type { RerankOutcome } from "@rankfleet/sdk";
+import { Queue } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { TestFleet } from "./support/fleet.ts";
 import { requests } from "./support/texts.ts";
@@ -136,3 +137,28 @@ test("a client whose subscription is cut off finds its results all the same", as
   worker.child.kill("SIGCONT");
   expect((await waiting).results).toHaveLength(2);
 });
+
+test("a request whose job Redis has forgotten is made again by who still waits for it", async () => {
+  const worker = await fleet.worker();
+  const client = fleet.client();
+  const [warm, request] = requests(2, 3);
+  await client.rerank(warm!);
+  worker.child.kill("SIGSTOP");
+  const result = client.rerank(request!);
+  const { queues } = keysFor().model("box");
+  const waiting = queues.map(
+    (name) => new Queue(name, { connection: fleet.redis, prefix: "rankfleet" }),
+  );
+  const jobs = async (): Promise<string[]> =>
+    (await Promise.all(waiting.map((queue) => queue.getJobs(["wait", "prioritized"]))))
+      .flat()
+      .map(({ id }) => id!);
+  await expect.poll(jobs).toHaveLength(1);
+  const [forgotten] = await jobs();
+  await Promise.all(waiting.map((queue) => queue.remove(forgotten!)));
+  await expect.poll(jobs, { timeout: 15_000 }).toHaveLength(1);
+  expect(await jobs()).not.toEqual([forgotten]);
+  worker.child.kill("SIGCONT");
+  expect((await result).results).toHaveLength(3);
+  await Promise.all(waiting.map((queue) => queue.close()));
+}, 30_000);

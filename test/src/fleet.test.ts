@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { ModelRegistry, type ModelOffer } from "@rankfleet/queue";
+import { keysFor } from "@rankfleet/queue/contract";
 import type { RerankClient } from "@rankfleet/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { cli, metric, TestFleet } from "./support/fleet.ts";
@@ -38,6 +40,24 @@ test("a worker that scores otherwise than the others of its model may not join t
   expect(code).toBe(1);
   expect(said).toMatch(/scores the calibration pairs up to .* --replace-reference/u);
   await fleet.worker({ RANKFLEET_MODEL: `box=${tiny}`, RANKFLEET_REPLACE_REFERENCE: "true" });
+});
+
+test("of two workers that start in the same moment, the second finds the first", async () => {
+  const registry = new ModelRegistry(fleet.redis, keysFor());
+  const join = (id: string): Promise<ModelOffer> => {
+    const offer = { model: "box", revision: id, dtype: "fp32", maxTokens: 8 };
+    return registry.join("box", { id, now: () => Date.now() }, (recorded) => recorded ?? offer);
+  };
+  const offers = await Promise.all(["a", "b", "c"].map((id) => join(id)));
+  expect(new Set(offers.map(({ revision }) => revision)).size).toBe(1);
+  expect(await registry.liveWorkers("box", Date.now())).toBe(3);
+  // Who is refused leaves the others alone, and the next one need not wait for it.
+  const refused = registry.join("box", { id: "d", now: () => Date.now() }, () => {
+    throw new Error("scores otherwise");
+  });
+  await expect(refused).rejects.toThrow("scores otherwise");
+  await join("e");
+  expect(await registry.liveWorkers("box", Date.now())).toBe(4);
 });
 
 test("a pair that any worker has scored is not computed again", async () => {
