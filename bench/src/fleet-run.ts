@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
+import { NODE_FLAGS } from "@rankfleet/worker";
 import { RerankClient, type RerankManyOptions } from "@rankfleet/sdk";
 import type { Request } from "./workloads.ts";
 
@@ -53,7 +54,10 @@ export class FleetRun {
     const workers = await Promise.all(
       Array.from({ length: options.workers }, async () => {
         const stdio = ["ignore", "inherit", "inherit", "ipc"] as const;
-        const child = spawn(process.execPath, [entry.pathname], { env, stdio: [...stdio] });
+        const child = spawn(process.execPath, [...NODE_FLAGS, entry.pathname], {
+          env,
+          stdio: [...stdio],
+        });
         const [message] = (await once(child, "message")) as [{ url: string }];
         return { child, url: message.url };
       }),

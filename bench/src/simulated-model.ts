@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,6 +6,7 @@ import { join } from "node:path";
 /** A folder of core's simulated model: latency from a cost model, no arithmetic. `{}`: no limit. */
 export async function simulatedModel(cost: Readonly<Record<string, number>>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "rankfleet-bench-simulated-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   const config = { model_type: "rankfleet-simulated", rankfleet: { simulated: cost } };
   await writeFile(join(folder, "config.json"), JSON.stringify(config));
   return folder;

@@ -23,6 +23,7 @@ export type Ratios = Partial<
     | "scaling16"
     | "simulatedPairsPerSecond"
     | "interactiveP95OverBatch"
+    | "tenantP95OverAlone"
     | "idleAddedP50Ms"
     | "repeatCost"
     | "rssGrowth",

@@ -2,6 +2,7 @@ import type { Suite } from "./suite.ts";
 import { latency } from "./suites/latency.ts";
 import { repeat } from "./suites/repeat.ts";
 import { capacity, interactive, scaling, stream } from "./suites/simulated.ts";
+import { tenants } from "./suites/tenants.ts";
 import { throughputSuite } from "./suites/throughput.ts";
 import { WORKLOADS } from "./workloads.ts";
 
@@ -15,6 +16,7 @@ export const SUITES: Readonly<Record<string, Suite>> = {
   scaling,
   capacity,
   interactive,
+  tenants,
   stream,
 };
 
@@ -22,6 +24,6 @@ export const SUITES: Readonly<Record<string, Suite>> = {
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   quick: ["mixed", "latency"],
   throughput: Object.keys(WORKLOADS),
-  simulated: ["scaling", "capacity", "interactive", "stream"],
+  simulated: ["scaling", "capacity", "interactive", "tenants", "stream"],
   all: Object.keys(SUITES),
 };

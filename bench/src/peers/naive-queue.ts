@@ -21,6 +21,7 @@ export class NaiveQueue {
     const connect = (): Redis => new Redis(redis.url, { maxRetriesPerRequest: null });
     this.#connections = [connect(), connect()];
     this.#queue = new Queue("naive", { connection: this.#connections[0]! });
+    this.#queue.setMaxListeners(0); // Each job that is waited for listens.
     this.#events = new QueueEvents("naive", { connection: this.#connections[1]! });
     process.once("exit", this.#onExit);
   }

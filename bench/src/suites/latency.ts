@@ -1,11 +1,12 @@
 import { Reranker } from "@rankfleet/core";
 import { FleetRun } from "../fleet-run.ts";
 import { modelFor } from "../models/model-for.ts";
+import { EmptyQueue } from "../peers/empty-queue.ts";
 import { median, percentile, progress, type Suite } from "../suite.ts";
 import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
 
 /**
- * idle: one request at a time, through the fleet and in process. trickle: a request every 50 ms on average.
+ * idle: one request at a time, through the fleet, in process, and through a BullMQ queue that does nothing. trickle: a request every 50 ms on average.
  * burst: 100 requests at once.
  */
 export const latency: Suite = async ({ model, dtype, threads }) => {
@@ -22,6 +23,7 @@ export const latency: Suite = async ({ model, dtype, threads }) => {
     threads,
     env: { RANKFLEET_DTYPE: dtype },
   });
+  const empty = await EmptyQueue.start();
   try {
     const throughFleet = async (request: Request): Promise<number> => {
       const start = performance.now();
@@ -36,11 +38,13 @@ export const latency: Suite = async ({ model, dtype, threads }) => {
     for (const request of requests.slice(0, 20)) {
       await throughFleet(request);
       await inProcess(request);
+      await empty.run(request);
     }
-    const idle = { fleet: [] as number[], inProcess: [] as number[] };
+    const idle = { fleet: [] as number[], inProcess: [] as number[], empty: [] as number[] };
     for (const request of requests) {
       idle.fleet.push(await throughFleet(request));
       idle.inProcess.push(await inProcess(request));
+      idle.empty.push(await empty.run(request));
     }
     progress("latency: idle done");
     const trickling: Promise<number>[] = [];
@@ -66,12 +70,14 @@ export const latency: Suite = async ({ model, dtype, threads }) => {
         row("trickle, a request every 50 ms", trickle),
         row("burst, 100 requests at once", burst),
         ["added by SDK and queue, idle", added.toFixed(2), ""],
+        row("idle, a BullMQ queue that does nothing", idle.empty),
       ],
       ratios: { idleAddedP50Ms: added },
       runs: { idle, trickle, burst },
     };
   } finally {
     await fleet.stop();
+    await empty.stop();
     await local.close();
   }
 };
