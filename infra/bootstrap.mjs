@@ -15,7 +15,10 @@ const stamp = join(root, "node_modules", ".rankfleet-installed");
 const commands = {
   demo: (args) => [[process.execPath, ["apps/cli/bin/rankfleet.mjs", "demo", ...args]]],
   chaos: (args) => [[process.execPath, ["test/dist/chaos/main.js", ...args]]],
-  bench: (args) => [[process.execPath, ["bench/dist/main.js", ...args]]],
+  // The flag is for the producer here; workers have it anyway (apps/worker/src/node-flags.ts).
+  bench: (args) => [
+    [process.execPath, ["--max-semi-space-size=64", "bench/dist/main.js", ...args]],
+  ],
   test: (args) => [[join(bin, "vitest"), ["run", ...args]]],
   check: () => [
     [join(bin, "oxfmt"), ["--check", "."]],
