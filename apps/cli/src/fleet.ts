@@ -24,12 +24,12 @@ export interface FleetOptions {
   say(line: string): void;
 }
 
-/** @throws LocalRedisError, or an Error with a worker's last words if it cannot start. */
+/** @throws LocalRedisError, an Error with a worker's last words if it cannot start, or the signal's reason. */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const { workers, signal } = options;
   const local =
     options.redis === undefined
-      ? await startLocalRedis({ say: (line) => options.say(line) })
+      ? await startLocalRedis({ say: (line) => options.say(line), signal })
       : undefined;
   const redis = options.redis ?? local!.url;
   const threadsPerWorker = Math.max(1, Math.floor(availableParallelism() / workers));
@@ -69,6 +69,8 @@ function startWorker(
   const child = spawn(process.execPath, [...NODE_FLAGS, program, "worker"], {
     env,
     stdio: ["ignore", "ignore", "pipe", "ipc"],
+    // Ctrl-C at a terminal reaches the command alone, which then ends its workers in order.
+    detached: true,
   });
   started.push(child);
   const words: string[] = [];

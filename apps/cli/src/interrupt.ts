@@ -1,6 +1,9 @@
 import { setMaxListeners } from "node:events";
 
-/** Aborts on Ctrl-C or SIGTERM, so that a command can clean up; a second one ends it at once. */
+/**
+ * Aborts on Ctrl-C or SIGTERM, so that a command can clean up; a second one ends it at once. The exit code is
+ * set by then: whatever fails once it has aborted is part of the ending and no error to be told.
+ */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   // Everything that is under way listens to it, which is no leak.
@@ -19,7 +22,7 @@ export function interruptSignal(): AbortSignal {
   return controller.signal;
 }
 
-export class Interrupted extends Error {
+class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly code = "interrupted";
 

@@ -38,6 +38,7 @@ import { workerSettings, type WorkerSettings } from "./settings.ts";
  * @throws CoreError, RedisUnavailableError or ListenError if it cannot start.
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
+  endWithParent();
   const log = createLog({
     name: "rankfleet-worker",
     level: settings.logLevel,
@@ -154,8 +155,15 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     // Handing back takes a moment of the grace too.
     { graceMs: Math.max(0, settings.graceMs - HAND_BACK_MS), log },
   );
-  // Started by a parent that is gone: nobody else would end us.
-  process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
+}
+
+/** A worker that a command has started goes with it, however the command ended: nobody else would end it. */
+function endWithParent(): void {
+  const end = (): void => void process.kill(process.pid, "SIGTERM");
+  if (process.send !== undefined && !process.connected) return end();
+  process.once("disconnect", end);
+  // A start that fails ends by itself, not when the parent closes the channel.
+  process.channel?.unref();
 }
 
 const HAND_BACK_MS = 500;

@@ -20,16 +20,19 @@ export async function cachedRedisServer(env: Environment): Promise<RedisServerPr
   return (await isThere(join(root, PROGRAM))) ? programIn(root) : undefined;
 }
 
-/** @throws what apt-get or dpkg said, or an Error if the packages hold no redis-server. */
-export async function unpackRedisServer(env: Environment): Promise<RedisServerProgram> {
+/** @throws what apt-get or dpkg said, the signal's AbortError, or an Error if the packages hold no redis-server. */
+export async function unpackRedisServer(
+  env: Environment,
+  signal?: AbortSignal,
+): Promise<RedisServerProgram> {
   const cache = cacheFolder(env);
   await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, "unpacking-"));
   try {
-    await download(work);
+    await download({ folder: work, signal });
     const unpacked = join(work, "root");
     for (const file of (await readdir(work)).filter((name) => name.endsWith(".deb"))) {
-      await run("dpkg", ["-x", join(work, file), unpacked]);
+      await run("dpkg", ["-x", join(work, file), unpacked], { folder: work, signal });
     }
     if (!(await isThere(join(unpacked, PROGRAM)))) {
       throw new Error(`expected ${PROGRAM} in the packages redis-server and redis-tools`);
@@ -74,6 +77,12 @@ async function putInPlace(
   return program;
 }
 
+/** Where apt-get and dpkg work, and until when. */
+interface Place {
+  readonly folder: string;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * On Debian 12 the program is in redis-tools; the libraries are what a slim image lacks. Some releases
  * have other ones, which {@link missingHere} adds.
@@ -81,9 +90,10 @@ async function putInPlace(
 const PACKAGES = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1"];
 const WITHOUT_THESE_NO_REDIS = ["redis-server", "redis-tools"];
 
-async function download(work: string): Promise<void> {
+async function download(place: Place): Promise<void> {
+  const { folder: work } = place;
   try {
-    await downloadAll([], work);
+    await downloadAll([], place);
   } catch {
     // The machine's lists are empty, as in most images, or so old that the files are gone. Without
     // root apt cannot refresh them, but it can fill lists of its own.
@@ -93,15 +103,15 @@ async function download(work: string): Promise<void> {
       `--option=Dir::State::Lists=${join(work, "lists")}`,
       `--option=Dir::Cache=${join(work, "cache")}`,
     ];
-    await apt([...own, "update"], work);
-    await downloadAll(own, work);
+    await apt([...own, "update"], place);
+    await downloadAll(own, place);
   }
 }
 
-async function downloadAll(options: readonly string[], folder: string): Promise<void> {
-  for (const name of new Set([...PACKAGES, ...(await missingHere(options, folder))])) {
+async function downloadAll(options: readonly string[], place: Place): Promise<void> {
+  for (const name of new Set([...PACKAGES, ...(await missingHere(options, place))])) {
     try {
-      await apt([...options, "download", name], folder);
+      await apt([...options, "download", name], place);
     } catch (error) {
       // A library that this release does not have is one that its redis-server does not need.
       if (WITHOUT_THESE_NO_REDIS.includes(name)) throw error;
@@ -110,22 +120,27 @@ async function downloadAll(options: readonly string[], folder: string): Promise<
 }
 
 /** What apt would install; nothing if it cannot say. Never the C library, which must be the loader's. */
-async function missingHere(options: readonly string[], folder: string): Promise<string[]> {
+async function missingHere(options: readonly string[], place: Place): Promise<string[]> {
   const simulation = [...options, "--simulate", "--no-install-recommends", "install"];
-  const plan = await apt([...simulation, "redis-server"], folder).catch(() => "");
+  const plan = await apt([...simulation, "redis-server"], place).catch(() => "");
   return [...plan.matchAll(/^Inst (\S+)/gmu)]
     .map((match) => match[1]!)
     .filter((name) => !/^(libc6|libc-bin)/u.test(name));
 }
 
-async function apt(args: readonly string[], folder: string): Promise<string> {
+async function apt(args: readonly string[], place: Place): Promise<string> {
   // As root apt would download as the user _apt, who cannot write to our folder.
-  return run("apt-get", ["--option=APT::Sandbox::User=root", "-qq", ...args], folder);
+  return run("apt-get", ["--option=APT::Sandbox::User=root", "-qq", ...args], place);
 }
 
-async function run(program: string, args: readonly string[], folder?: string): Promise<string> {
+async function run(
+  program: string,
+  args: readonly string[],
+  { folder, signal }: Place,
+): Promise<string> {
   const { stdout } = await promisify(execFile)(program, args, {
-    ...(folder === undefined ? {} : { cwd: folder }),
+    cwd: folder,
+    ...(signal === undefined ? {} : { signal }),
     env: { ...process.env, LC_ALL: "C" },
     timeout: 120_000,
   });

@@ -4,34 +4,41 @@ import { cachedRedisServer, unpackRedisServer } from "./debian-package.ts";
 import { LocalRedisError } from "./local-redis-error.ts";
 import { isRunnable, probe, type RedisServerProgram } from "./redis-server-program.ts";
 
+export interface FindOptions {
+  readonly say?: ((line: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * Finds a `redis-server` or `valkey-server` that runs: `RANKFLEET_REDIS_SERVER`, the PATH, or Debian's
  * package, unpacked once without root into a cache folder.
  *
- * @param say Told before a download, which takes seconds.
- * @throws LocalRedisError `redis_not_found`, naming the three ways to get one.
+ * @param options.say Told before a download, which takes seconds.
+ * @param options.signal Ends the search and the download.
+ * @throws LocalRedisError `redis_not_found`, naming the three ways to get one; the signal's reason.
  */
 export async function findRedisServer(
   env: Readonly<Record<string, string | undefined>> = process.env,
-  say: (line: string) => void = () => {},
+  { say = () => {}, signal }: FindOptions = {},
 ): Promise<RedisServerProgram> {
   const named = env["RANKFLEET_REDIS_SERVER"];
-  if (named !== undefined && named !== "") return namedServer(named);
+  if (named !== undefined && named !== "") return namedServer(named, signal);
   for (const name of ["redis-server", "valkey-server"]) {
     for await (const path of onPath(name, env)) {
-      if (await isRunnable({ path, env: {} })) return { path, env: {} };
+      if (await isRunnable({ path, env: {} }, signal)) return { path, env: {} };
     }
   }
   const cached = await cachedRedisServer(env);
-  if (cached !== undefined && (await isRunnable(cached))) return cached;
+  if (cached !== undefined && (await isRunnable(cached, signal))) return cached;
   try {
     say(
       "no redis-server on this machine: unpacking Debian's package into the cache (once, no root)",
     );
-    const unpacked = await unpackRedisServer(env);
-    await probe(unpacked);
+    const unpacked = await unpackRedisServer(env, signal);
+    await probe(unpacked, signal);
     return unpacked;
   } catch (cause) {
+    signal?.throwIfAborted();
     throw new LocalRedisError(
       "redis_not_found",
       "no Redis found. Three ways to get one: set REDIS_URL to a running Redis; install redis-server " +
@@ -43,11 +50,15 @@ export async function findRedisServer(
 }
 
 /** Whoever names a program wants that one, so a broken one is not passed over. */
-async function namedServer(path: string): Promise<RedisServerProgram> {
+async function namedServer(
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<RedisServerProgram> {
   try {
-    await probe({ path, env: {} });
+    await probe({ path, env: {} }, signal);
     return { path, env: {} };
   } catch (cause) {
+    signal?.throwIfAborted();
     throw new LocalRedisError(
       "redis_not_found",
       `expected RANKFLEET_REDIS_SERVER to name a redis-server that runs, got ${path} ` +

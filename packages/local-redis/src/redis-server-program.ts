@@ -12,16 +12,26 @@ export interface RedisServerProgram {
  *
  * @throws what the attempt failed with.
  */
-export async function probe({ path, env }: RedisServerProgram): Promise<void> {
+export async function probe(
+  { path, env }: RedisServerProgram,
+  signal?: AbortSignal,
+): Promise<void> {
   await promisify(execFile)(path, ["--version"], {
     env: { ...process.env, ...env },
     timeout: 10_000,
+    ...(signal === undefined ? {} : { signal }),
   });
 }
 
-export async function isRunnable(program: RedisServerProgram): Promise<boolean> {
-  return probe(program).then(
+/** @throws the signal's reason: Ctrl-C at a terminal ends the attempt too, which says nothing of the program. */
+export async function isRunnable(
+  program: RedisServerProgram,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const runs = await probe(program, signal).then(
     () => true,
     () => false,
   );
+  signal?.throwIfAborted();
+  return runs;
 }

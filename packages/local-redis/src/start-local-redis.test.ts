@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
@@ -102,6 +102,28 @@ test("a program that was named and does not run is an error that names it", asyn
   );
 });
 
+test("Ctrl-C while a program is being tried is an end, not a reason to download another", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "local-redis-path-"));
+  try {
+    const program = '#!/bin/sh\ntouch "$0.tried"\nexec sleep 60\n';
+    writeFileSync(join(folder, "redis-server"), program, { mode: 0o755 });
+    const interruption = new AbortController();
+    const said: string[] = [];
+    const found = findRedisServer(
+      { PATH: folder, XDG_CACHE_HOME: folder },
+      { say: (line) => said.push(line), signal: interruption.signal },
+    );
+    await expect
+      .poll(() => existsSync(join(folder, "redis-server.tried")), { interval: 1 })
+      .toBe(true);
+    interruption.abort(new Error("Ctrl-C"));
+    await expect(found).rejects.toThrow("Ctrl-C");
+    expect(said).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 const hasApt = existsSync("/usr/bin/apt-get");
 test.runIf(hasApt)(
   "Debian's package is unpacked without root, once, and runs",
@@ -111,9 +133,9 @@ test.runIf(hasApt)(
     try {
       const env = { PATH: "/nowhere", XDG_CACHE_HOME: cache };
       const said: string[] = [];
-      const found = await findRedisServer(env, (line) => said.push(line));
+      const found = await findRedisServer(env, { say: (line) => said.push(line) });
       expect(found.path.startsWith(cache)).toBe(true);
-      expect(await findRedisServer(env, (line) => said.push(line))).toEqual(found);
+      expect(await findRedisServer(env, { say: (line) => said.push(line) })).toEqual(found);
       expect(said).toHaveLength(1);
     } finally {
       rmSync(cache, { recursive: true });

@@ -24,6 +24,8 @@ export interface LocalRedisOptions {
   readonly isSentinel?: boolean;
   /** Told of slow steps. */
   readonly say?: (line: string) => void;
+  /** Ends the search for a server, and the start. */
+  readonly signal?: AbortSignal;
 }
 
 export interface LocalRedis {
@@ -44,10 +46,10 @@ export interface LocalRedis {
  * removes the folder. It is in a session of its own, so that Ctrl-C at a terminal does not take the
  * queue away from workers that are still draining.
  *
- * @throws LocalRedisError `redis_not_found` or `redis_not_started`.
+ * @throws LocalRedisError `redis_not_found` or `redis_not_started`; the signal's reason.
  */
 export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<LocalRedis> {
-  const program = await findRedisServer(process.env, options.say);
+  const program = await findRedisServer(process.env, options);
   for (let attempt = 1; ; attempt++) {
     const port = options.port ?? (await freePort());
     const instance = await prepare(port, options);
@@ -72,11 +74,12 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
     shell.unref();
     (shell.stdin as unknown as { unref?: () => void }).unref?.();
     try {
-      const pid = await answers(instance, shell);
+      const pid = await answers(instance, shell, options.signal);
       return { port, password: instance.password, url: instance.url, pid, stop: () => end(shell) };
     } catch (cause) {
       const log = await readFile(instance.log, "utf8").catch(() => "");
       await end(shell);
+      options.signal?.throwIfAborted();
       // Between looking for a free port and taking it, somebody else may have.
       if (/Address already in use/u.test(log) && options.port === undefined && attempt < 5)
         continue;
@@ -151,7 +154,11 @@ async function prepare(
 const START_MS = 15_000;
 
 /** Waits for a PONG; returns the server's process id. */
-async function answers({ url }: Instance, shell: ChildProcess): Promise<number> {
+async function answers(
+  { url }: Instance,
+  shell: ChildProcess,
+  signal: AbortSignal | undefined,
+): Promise<number> {
   const redis = new Redis(url, {
     lazyConnect: true,
     retryStrategy: () => null,
@@ -160,6 +167,7 @@ async function answers({ url }: Instance, shell: ChildProcess): Promise<number> 
   redis.on("error", () => {});
   try {
     for (const until = Date.now() + START_MS; ; await sleep(15)) {
+      signal?.throwIfAborted();
       try {
         await redis.connect();
         break;

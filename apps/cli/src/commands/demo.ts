@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { readDemoCollection, toRequests, type DemoCollection } from "../demo/collection.ts";
 import { makeReport, showQueries, showReport } from "../demo/report.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
-import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { interruptSignal } from "../interrupt.ts";
 import { startProgress } from "../progress.ts";
 import { traced } from "../traced.ts";
 
@@ -53,7 +53,7 @@ async function runDemo(flags: { json?: boolean }): Promise<void> {
       : `\n${showQueries(collection, results)}\n\n${showReport(report)}\n`;
     process.stdout.write(`${shown}\n`);
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
+    if (!signal.aborted) throw error;
     say("\nstopped");
   } finally {
     await fleet?.stop();

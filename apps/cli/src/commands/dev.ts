@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import type { Command } from "commander";
-import { startFleet } from "../fleet.ts";
-import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { startFleet, type Fleet } from "../fleet.ts";
+import { interruptSignal } from "../interrupt.ts";
 import { positive } from "../options.ts";
 
 export function configureDev(command: Command): void {
@@ -25,8 +25,9 @@ Examples:
 async function dev(command: string[], flags: { workers: number; model?: string[] }): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  const fleet = await startFleet({ workers: flags.workers, models: flags.model, signal, say });
+  let fleet: Fleet | undefined;
   try {
+    fleet = await startFleet({ workers: flags.workers, models: flags.model, signal, say });
     if (command.length > 0) {
       await runCommand(command, fleet.redis);
     } else {
@@ -37,9 +38,9 @@ async function dev(command: string[], flags: { workers: number; model?: string[]
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     }
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
+    if (!signal.aborted) throw error;
   } finally {
-    await fleet.stop();
+    await fleet?.stop();
   }
 }
 

@@ -20,7 +20,7 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { show, toJson } from "../eval/figures.ts";
 import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
 import { scoreRun, type ScoringOptions } from "../eval/score-run.ts";
-import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
 import { count } from "../print.ts";
 import { traced } from "../traced.ts";
@@ -157,7 +157,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     await write(flags.json, () => `${JSON.stringify(figures, null, 2)}\n`);
     if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
+    if (!signal.aborted) throw error;
     say("\nstopped");
   }
 }

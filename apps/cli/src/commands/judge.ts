@@ -12,7 +12,7 @@ import {
   trecOrder,
 } from "@rankfleet/eval";
 import type { Command } from "commander";
-import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { interruptSignal } from "../interrupt.ts";
 import { positive } from "../options.ts";
 import { count } from "../print.ts";
 import { startProgress } from "../progress.ts";
@@ -97,7 +97,7 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
           : `agreement with ${count(agreed.pairs)} human labels: ${(100 * agreed.observed).toFixed(0)} % equal, Cohen's κ ${agreed.kappa.toFixed(2)}, relevant or not κ ${agreed.binaryKappa.toFixed(2)}\n`),
     );
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
+    if (!signal.aborted) throw error;
     process.stderr.write("\nstopped; the same command goes on from here\n");
   } finally {
     progress.stop();

@@ -2,7 +2,7 @@ import { RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
 import { BulkFiles } from "../bulk-files.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
-import { Interrupted, interruptSignal } from "../interrupt.ts";
+import { interruptSignal } from "../interrupt.ts";
 import { count } from "../print.ts";
 import { startProgress, type Progress } from "../progress.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
@@ -79,7 +79,7 @@ async function run(input: string, flags: RunFlags): Promise<void> {
     progress = startProgress({ total: files.lines, unit: "requests", done: files.finished });
     await stream(client, files, flags, { signal, progress });
   } catch (error) {
-    if (!(error instanceof Interrupted)) throw error;
+    if (!signal.aborted) throw error;
     process.stderr.write(
       `\nstopped; go on with: rankfleet run ${input} --output ${flags.output} --resume\n`,
     );
