@@ -1,3 +1,4 @@
+import "../backend/no-telemetry.ts";
 import { parentPort, receiveMessageOnPort, Worker, workerData } from "node:worker_threads";
 import type { Transferable } from "node:worker_threads";
 import {
