@@ -29,7 +29,12 @@ interface Ended {
 function start(
   args: string[],
   env: Record<string, string> = {},
-): { pid: number; firstWords: Promise<unknown>; ended: Promise<Ended> } {
+): {
+  pid: number;
+  firstWords: Promise<unknown>;
+  firstOutput: Promise<unknown>;
+  ended: Promise<Ended>;
+} {
   const child = spawn(process.execPath, [cli, ...args], {
     env: { ...process.env, REDIS_URL: fleet.url, TMPDIR: folder, ...env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -43,7 +48,12 @@ function start(
     stdout,
     stderr,
   }));
-  return { pid: child.pid!, firstWords: once(child.stderr, "data"), ended };
+  return {
+    pid: child.pid!,
+    firstWords: once(child.stderr, "data"),
+    firstOutput: once(child.stdout, "data"),
+    ended,
+  };
 }
 
 const run = (args: string[], env: Record<string, string> = {}): Promise<Ended> =>
@@ -133,7 +143,7 @@ test("run writes a line for each request, and failures to the errors file", asyn
   const input = writeInput("mixed.jsonl", 20, 5);
   writeFileSync(
     input,
-    `${readFileSync(input, "utf8")}{"id":"bad","query":"","documents":["a"]}\n{torn\n`,
+    `${readFileSync(input, "utf8")}\n{"id":"bad","query":"","documents":["a"]}\n{torn\n`,
   );
   const output = join(folder, "mixed.out.jsonl");
   const { code } = await run(["run", input, "--output", output, "--top-n", "2", "--ordered"]);
@@ -141,9 +151,13 @@ test("run writes a line for each request, and failures to the errors file", asyn
   const written = lines(output);
   expect(written.map(({ id }) => id)).toEqual(Array.from({ length: 20 }, (_, i) => `r${i}`));
   expect(written.every(({ results }) => results.length === 2)).toBe(true);
-  expect(lines(join(folder, "mixed.out.errors.jsonl"))).toMatchObject([
-    { line: 21, id: "bad", error: { code: "invalid_request", field: "query" } },
-    { line: 22, error: { code: "invalid_request" } },
+  const failed = lines(join(folder, "mixed.out.errors.jsonl"));
+  expect(failed.toSorted((a, b) => a.line - b.line)).toMatchObject([
+    { line: 22, id: "bad", error: { code: "invalid_request", field: "query" } },
+    {
+      line: 23,
+      error: { code: "invalid_request", message: expect.stringContaining("not JSON") as string },
+    },
   ]);
   const again = await run(["run", input, "--output", output]);
   expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining("--resume") as string });
@@ -168,18 +182,104 @@ test("run --resume after a kill has every line exactly once", async () => {
   expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 150 }, (_, i) => i + 1));
 });
 
-test("run is stopped by Ctrl-C cleanly, and says how to go on", async () => {
-  const input = writeInput("stop.jsonl", 300, 30);
-  const output = join(folder, "stop.out.jsonl");
-  const stopped = start(["run", input, "--output", output]);
-  await expect
-    .poll(() => existsSync(output) && readFileSync(output, "utf8").length > 0, { timeout: 20_000 })
-    .toBe(true);
-  process.kill(-stopped.pid, "SIGINT");
-  expect(await stopped.ended).toMatchObject({
-    code: 130,
-    stderr: expect.stringContaining("--resume") as string,
-  });
+test.each(["SIGINT", "SIGTERM"] as const)(
+  "run stopped by %s goes on with --resume: every line exactly once, none failed",
+  async (signal) => {
+    const input = writeInput(`${signal}.jsonl`, 300, 30);
+    // One key a line: a job that the signal cancelled must be done anew under it.
+    const keyed = readFileSync(input, "utf8").replaceAll(
+      /^\{"id":"(r\d+)"/gmu,
+      `{"id":"$1","idempotencyKey":"${signal}-$1"`,
+    );
+    writeFileSync(input, keyed);
+    const output = join(folder, `${signal}.out.jsonl`);
+    const stopped = start(["run", input, "--output", output]);
+    await expect
+      .poll(() => existsSync(output) && readFileSync(output, "utf8").length > 0, {
+        timeout: 20_000,
+      })
+      .toBe(true);
+    process.kill(-stopped.pid, signal);
+    expect(await stopped.ended).toMatchObject({
+      code: signal === "SIGINT" ? 130 : 143,
+      stderr: expect.stringContaining("--resume") as string,
+    });
+    expect(lines(output).length).toBeLessThan(300);
+    const errors = join(folder, `${signal}.out.errors.jsonl`);
+    expect(readFileSync(errors, "utf8")).toBe("");
+    const { code, stderr } = await run(["run", input, "--output", output, "--resume"]);
+    expect([code, stderr]).toEqual([0, expect.stringContaining("300 requests") as string]);
+    const numbers = lines(output).map(({ line }) => line);
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 300 }, (_, i) => i + 1));
+    expect(readFileSync(errors, "utf8")).toBe("");
+  },
+);
+
+test("run --resume does again what failed for no fault of the request, and says what failed for good", async () => {
+  const input = writeInput("again.jsonl", 3, 2);
+  const output = join(folder, "again.out.jsonl");
+  const errors = join(folder, "again.out.errors.jsonl");
+  writeFileSync(output, "");
+  const failure = (line: number, code: string): string =>
+    `${JSON.stringify({ line, id: `r${line - 1}`, error: { code, message: "earlier" } })}\n`;
+  const final = failure(2, "invalid_request");
+  writeFileSync(errors, failure(1, "redis_unavailable") + final + failure(3, "model_not_served"));
+  const resumed = await run(["run", input, "--output", output, "--resume"]);
+  expect([resumed.code, resumed.stderr]).toEqual([
+    3,
+    expect.stringContaining("1 failed") as string,
+  ]);
+  expect(
+    lines(output)
+      .map(({ line }) => line)
+      .toSorted((a, b) => a - b),
+  ).toEqual([1, 3]);
+  expect(readFileSync(errors, "utf8")).toBe(final);
+});
+
+test("run without a Redis fails at once, and no line for it", async () => {
+  const input = writeInput("nowhere.jsonl", 3, 2);
+  const output = join(folder, "nowhere.out.jsonl");
+  const { code, stderr } = await run([
+    "run",
+    input,
+    "--output",
+    output,
+    "--redis",
+    "redis://127.0.0.1:1",
+  ]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:1") as string]);
+  expect(readFileSync(join(folder, "nowhere.out.errors.jsonl"), "utf8")).toBe("");
+});
+
+test("run never writes over its input, and touches nothing if it cannot start", async () => {
+  const input = writeInput("self.jsonl", 3, 2);
+  const errors = writeInput("mine.errors.jsonl", 3, 2);
+  const before = readFileSync(input, "utf8");
+  for (const [from, to] of [
+    [input, input],
+    [errors, join(folder, "mine.jsonl")],
+  ] as const) {
+    for (const flags of [[], ["--overwrite"], ["--resume"]]) {
+      const { code, stderr } = await run(["run", from, "--output", to, ...flags]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining("is the input") as string]);
+      expect(readFileSync(from, "utf8")).toBe(before);
+    }
+  }
+  const output = join(folder, "untouched.jsonl");
+  expect((await run(["run", folder, "--output", output])).code).toBe(1);
+  expect(existsSync(output)).toBe(false);
+});
+
+test("a line separator inside a text does not end the line", async () => {
+  const input = join(folder, "separator.jsonl");
+  writeFileSync(
+    input,
+    '\ufeff{"id":"s","query":"one\u2028two","documents":["three\u2029four"]}\r\n',
+  );
+  const output = join(folder, "separator.out.jsonl");
+  expect((await run(["run", input, "--output", output])).code).toBe(0);
+  expect(lines(output)).toMatchObject([{ line: 1, id: "s" }]);
 });
 
 test("the demo prints JSON alone, and reranking helps", async () => {
@@ -225,6 +325,29 @@ test("Ctrl-C in the demo leaves no process and no file", async () => {
     expect(readdirSync(folder).filter((entry) => entry.startsWith("rankfleet-"))).toEqual([]);
   }
 });
+
+test.each(["SIGINT", "SIGTERM"] as const)(
+  "%s to dev alone ends its program too, and a second one leaves nothing",
+  async (signal) => {
+    const marker = `RANKFLEET_TEST_MARKER=${process.pid}-${Date.now()}`;
+    const [name, value] = marker.split("=") as [string, string];
+    const stubborn = "for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => {});";
+    for (const [program, signals] of [
+      ["", 1],
+      [stubborn, 2],
+    ] as const) {
+      const script = `${program} console.log("running"); setTimeout(() => {}, 60_000)`;
+      const dev = start(["dev", process.execPath, "-e", script], { [name]: value });
+      await dev.firstOutput;
+      for (let sent = 0; sent < signals; sent++) {
+        process.kill(dev.pid, signal);
+        await sleep(300);
+      }
+      expect((await dev.ended).code).toBe(signal === "SIGINT" ? 130 : 143);
+      await expect.poll(() => processesWith(marker), { timeout: 5000 }).toEqual([]);
+    }
+  },
+);
 
 /** Processes whose environment holds the marker: all that the command started, and itself. */
 function processesWith(marker: string): string[] {

@@ -1,15 +1,16 @@
-import { createReadStream, existsSync } from "node:fs";
-import { open, truncate, writeFile, type FileHandle } from "node:fs/promises";
-import { createInterface } from "node:readline";
+import { existsSync } from "node:fs";
+import { open, rename, stat, truncate, writeFile, type FileHandle } from "node:fs/promises";
 import type { RerankOutcome, RerankRequest } from "@rankfleet/sdk";
+import { FAILURES, isFailureCode } from "@rankfleet/queue/contract";
 import { RankfleetError } from "@rankfleet/sdk";
+import { rawLines } from "./raw-lines.ts";
 
 /**
  * The three files of a bulk run: requests, results and errors, all JSON lines.
  *
  * Every line of results and errors carries the number of its request's line, so a run that was killed
- * can go on: what stands in either file is finished, half a line at the end is cut off, and everything
- * else is done.
+ * can go on: what stands in the results is finished, and so is an error that lies in the request itself. Half
+ * a line at the end is cut off, and everything else is done.
  */
 export class BulkFiles {
   readonly errorsPath: string;
@@ -22,69 +23,87 @@ export class BulkFiles {
   /** Line and id of the requests under way, in the order in which they were read. */
   readonly #underWay = new Map<number, { readonly line: number; readonly id: unknown }>();
 
+  #ended: number;
+  #failed: number;
+
   private constructor(
     input: string,
     lines: number,
-    finished: Set<number>,
+    finished: Finished,
     output: FileHandle,
     errors: FileHandle,
     errorsPath: string,
   ) {
     this.#input = input;
     this.lines = lines;
-    this.#finished = finished;
+    this.#finished = new Set([...finished.done, ...finished.failed]);
+    this.#ended = this.#finished.size;
+    this.#failed = finished.failed.length;
     this.#output = output;
     this.#errors = errors;
     this.errorsPath = errorsPath;
   }
 
-  /** @throws BulkFilesError if the input is missing, or the output exists and nothing is said about it. */
+  /**
+   * @throws BulkFilesError if the input cannot be read, the output cannot be written or is the input, or there
+   *   is output and nothing is said about it. Then no file was touched.
+   */
   static async open(
     input: string,
     options: { output: string; resume?: boolean; overwrite?: boolean },
   ): Promise<BulkFiles> {
     const { output } = options;
     const errorsPath = `${output.replace(/\.jsonl$/u, "")}.errors.jsonl`;
-    if (!existsSync(input)) throw new BulkFilesError(`there is no file ${input}`);
-    if (existsSync(output) && !options.resume && !options.overwrite) {
-      throw new BulkFilesError(
-        `${output} exists: say --resume to go on with it, or --overwrite to start anew`,
-      );
-    }
-    if (!options.resume) await Promise.all([writeFile(output, ""), writeFile(errorsPath, "")]);
-    const finished = new Set([
-      ...(await finishedLines(output)),
-      ...(await finishedLines(errorsPath)),
-    ]);
     const lines = await countLines(input);
-    return new BulkFiles(
-      input,
-      lines,
-      finished,
-      await open(output, "a"),
-      await open(errorsPath, "a"),
-      errorsPath,
-    );
+    for (const file of [output, errorsPath]) {
+      if (!existsSync(file)) continue;
+      if (await isSame(input, file)) {
+        throw new BulkFilesError(
+          `${input} is the input, and ${file} would be written over it: name another --output`,
+        );
+      }
+      if (!options.resume && !options.overwrite) {
+        throw new BulkFilesError(
+          `${file} exists: say --resume to go on with it, or --overwrite to start anew`,
+        );
+      }
+    }
+    try {
+      if (!options.resume) await Promise.all([writeFile(output, ""), writeFile(errorsPath, "")]);
+      const done = (await wholeRecords(output)).map(({ line }) => line);
+      const finished = { done, failed: await keepFinal(errorsPath) };
+      const files = [await open(output, "a"), await open(errorsPath, "a")] as const;
+      return new BulkFiles(input, lines, finished, ...files, errorsPath);
+    } catch (cause) {
+      if (cause instanceof BulkFilesError) throw cause;
+      throw new BulkFilesError(`cannot write ${output}: ${(cause as Error).message}`);
+    }
   }
 
-  /** Requests that were finished before this run. */
-  get finished(): number {
-    return this.#finished.size;
+  /** Requests with a line in either file, from this run or one before. */
+  get ended(): number {
+    return this.#ended;
   }
 
-  /** The requests that are left, one at a time. */
+  /** Requests that failed, in this run or finally in one before. */
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** The requests that are left, one at a time; a line that is none ends in the errors file. */
   async *requests(defaults: { topN?: number | undefined }): AsyncGenerator<RerankRequest> {
     let [line, index] = [0, 0];
-    for await (const text of createInterface({
-      input: createReadStream(this.#input),
-      crlfDelay: Infinity,
-    })) {
-      if (text.trim() === "") continue;
+    for await (const raw of rawLines(this.#input)) {
       line++;
-      if (this.#finished.has(line)) continue;
-      const { id, request } = readRequest(text, defaults);
-      this.#underWay.set(index++, { line, id });
-      yield request;
+      const text = raw.text.trim();
+      if (text === "" || this.#finished.has(line)) continue;
+      const read = readRequest(text, defaults);
+      if ("problem" in read) {
+        await this.#fail({ line, id: null }, { code: "invalid_request", message: read.problem });
+        continue;
+      }
+      this.#underWay.set(index++, { line, id: read.id });
+      yield read.request;
     }
   }
 
@@ -93,12 +112,22 @@ export class BulkFiles {
     this.#underWay.delete(index);
     if (error === undefined) {
       const { model, revision, dtype, results, usage, metadata } = result;
+      this.#ended++;
       await append(this.#output, { line, id, model, revision, dtype, results, usage, metadata });
     } else {
       const code = RankfleetError.isInstance(error) ? error.code : "unknown";
       const field = RankfleetError.isInstance(error) ? error.field : undefined;
-      await append(this.#errors, { line, id, error: { code, field, message: error.message } });
+      await this.#fail({ line, id }, { code, field, message: error.message });
     }
+  }
+
+  async #fail(
+    place: { readonly line: number; readonly id: unknown },
+    error: { readonly code: string; readonly field?: string | undefined; readonly message: string },
+  ): Promise<void> {
+    this.#ended++;
+    this.#failed++;
+    await append(this.#errors, { ...place, error });
   }
 
   async close(): Promise<void> {
@@ -111,19 +140,23 @@ export class BulkFilesError extends Error {
   readonly code = "files";
 }
 
-/** A line that is no JSON object becomes a request that the client refuses, so it ends in the errors file. */
+interface Finished {
+  readonly done: readonly number[];
+  readonly failed: readonly number[];
+}
+
 function readRequest(
   text: string,
   defaults: { topN?: number | undefined },
-): { id: unknown; request: RerankRequest } {
+): { readonly id: unknown; readonly request: RerankRequest } | { readonly problem: string } {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch {
-    return { id: null, request: text as unknown as RerankRequest };
+  } catch (cause) {
+    return { problem: `the line is not JSON: ${(cause as SyntaxError).message}` };
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return { id: null, request: value as RerankRequest };
+    return { problem: 'expected the line to be an object, {"query", "documents", …}' };
   }
   const { id = null, ...request } = value as RerankRequest & { id?: unknown };
   const { topN } = defaults;
@@ -134,50 +167,76 @@ async function append(file: FileHandle, record: object): Promise<void> {
   await file.appendFile(`${JSON.stringify(record)}\n`);
 }
 
-/** The line numbers in a results or errors file; half a line at its end, from a kill, is cut off. */
-async function finishedLines(file: string): Promise<number[]> {
+interface BulkRecord {
+  readonly line: number;
+  readonly error?: { readonly code: string };
+}
+
+/** What a results or errors file holds; half a line at its end, from a kill, is cut off. */
+async function wholeRecords(file: string): Promise<BulkRecord[]> {
   if (!existsSync(file)) return [];
-  const finished: number[] = [];
+  const records: BulkRecord[] = [];
   let wholeBytes = 0;
   for await (const { text, endsAt, isWhole } of rawLines(file)) {
     if (!isWhole) break;
     wholeBytes = endsAt;
+    // Results are long and only their line counts; an error's code does too.
     const line = /^\{"line":(\d+),/u.exec(text)?.[1];
-    if (line === undefined)
-      throw new BulkFilesError(
-        `${file} was not written by rankfleet run: say --overwrite to replace it`,
-      );
-    finished.push(Number(line));
+    if (line === undefined) throw new BulkFilesError(NOT_OURS(file));
+    const code = /"error":\{"code":"(\w+)"/u.exec(text)?.[1];
+    records.push({ line: Number(line), ...(code === undefined ? {} : { error: { code } }) });
   }
   await truncate(file, wholeBytes);
-  return finished;
+  return records;
 }
 
-/** Lines with the place in bytes where each ends; the last is not whole if no newline ends it. */
-async function* rawLines(
-  file: string,
-): AsyncGenerator<{ text: string; endsAt: number; isWhole: boolean }> {
-  let [rest, endsAt] = [Buffer.alloc(0), 0];
-  for await (const chunk of createReadStream(file)) {
-    let bytes = Buffer.concat([rest, chunk as Buffer]);
-    for (let end = bytes.indexOf(0x0a); end >= 0; end = bytes.indexOf(0x0a)) {
-      endsAt += end + 1;
-      yield { text: bytes.toString("utf8", 0, end), endsAt, isWhole: true };
-      bytes = bytes.subarray(end + 1);
+const NOT_OURS = (file: string): string =>
+  `${file} was not written by rankfleet run: say --overwrite to replace it`;
+
+/** The lines of errors that will not pass; the others leave the file, to be done again. */
+async function keepFinal(file: string): Promise<number[]> {
+  const records = await wholeRecords(file);
+  const final = records.filter(({ error }) => !mayPass(error?.code));
+  if (final.length < records.length) {
+    const kept: string[] = [];
+    let index = 0;
+    for await (const { text } of rawLines(file)) {
+      if (!mayPass(records[index++]!.error?.code)) kept.push(`${text}\n`);
     }
-    rest = bytes;
+    // A kill on the way leaves the one or the other file, and never half of one.
+    await writeFile(`${file}.new`, kept.join(""));
+    await rename(`${file}.new`, file);
   }
-  if (rest.length > 0)
-    yield { text: rest.toString(), endsAt: endsAt + rest.length, isWhole: false };
+  return final.map(({ line }) => line);
+}
+
+/** Where the cause lies outside of the request, so that another run may do it. */
+function mayPass(code: string | undefined): boolean {
+  if (code === undefined || OUTSIDE.has(code)) return true;
+  return isFailureCode(code) && FAILURES[code].isRetryable;
+}
+
+const OUTSIDE: ReadonlySet<string> = new Set([
+  "unknown",
+  "model_not_served",
+  "payload_missing",
+  "client_closed",
+]);
+
+async function isSame(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([stat(one), stat(other)]);
+  return a.dev === b.dev && a.ino === b.ino;
 }
 
 async function countLines(file: string): Promise<number> {
   let lines = 0;
-  for await (const text of createInterface({
-    input: createReadStream(file),
-    crlfDelay: Infinity,
-  })) {
-    if (text.trim() !== "") lines++;
+  try {
+    for await (const { text } of rawLines(file)) if (text.trim() !== "") lines++;
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new BulkFilesError(
+      code === "ENOENT" ? `there is no file ${file}` : `cannot read ${file}: ${message}`,
+    );
   }
   return lines;
 }

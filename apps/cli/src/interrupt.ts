@@ -16,17 +16,20 @@ export function interruptSignal(): AbortSignal {
     process.on(signal, () => {
       if (++signals > 1) process.exit(code);
       process.exitCode = code;
-      controller.abort(new Interrupted());
+      controller.abort(new Interrupted(signal));
     });
   }
   return controller.signal;
 }
 
-class Interrupted extends Error {
+export class Interrupted extends Error {
   override readonly name = "Interrupted";
   readonly code = "interrupted";
 
-  constructor() {
+  readonly signal: NodeJS.Signals;
+
+  constructor(signal: NodeJS.Signals) {
     super("interrupted");
+    this.signal = signal;
   }
 }

@@ -66,7 +66,11 @@ export async function* streamRequests(
 
   try {
     for (;;) {
-      for (const outcome of window.takeReady()) yield outcome;
+      for (const outcome of window.takeReady()) {
+        // What the caller has broken off did not fail: it has no outcome.
+        if (outcome.error !== undefined) options.signal?.throwIfAborted();
+        yield outcome;
+      }
       options.signal?.throwIfAborted();
       if (isExhausted && window.isEmpty) break;
       if (!isExhausted && reading === undefined && window.hasRoom) {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { constants } from "node:os";
 import type { Command } from "commander";
 import { startFleet, type Fleet } from "../fleet.ts";
-import { interruptSignal } from "../interrupt.ts";
+import { interruptSignal, type Interrupted } from "../interrupt.ts";
 import { positive } from "../options.ts";
 
 export function configureDev(command: Command): void {
@@ -29,7 +29,7 @@ async function dev(command: string[], flags: { workers: number; model?: string[]
   try {
     fleet = await startFleet({ workers: flags.workers, models: flags.model, signal, say });
     if (command.length > 0) {
-      await runCommand(command, fleet.redis);
+      await runCommand(command, fleet.redis, signal);
     } else {
       process.stdout.write(`export REDIS_URL=${fleet.redis}\n`);
       say(
@@ -44,15 +44,36 @@ async function dev(command: string[], flags: { workers: number; model?: string[]
   }
 }
 
-/** Ctrl-C reaches the program from the terminal; its exit code becomes ours. */
+/**
+ * Runs a program; its exit code becomes ours. It gets our signals, but for the Ctrl-C of a terminal, which has
+ * reached it already, and does not outlive us.
+ */
 async function runCommand(
   [program = "", ...args]: readonly string[],
   redis: string,
+  signal: AbortSignal,
 ): Promise<void> {
+  signal.throwIfAborted();
   const child = spawn(program, args, {
     stdio: "inherit",
     env: { ...process.env, REDIS_URL: redis },
   });
-  const [code, ended] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+  const pass = (): void => {
+    const reason = signal.reason as Interrupted;
+    if (reason.signal !== "SIGINT" || !process.stdin.isTTY) child.kill(reason.signal);
+  };
+  const end = (): void => void child.kill("SIGKILL");
+  signal.addEventListener("abort", pass, { once: true });
+  process.once("exit", end);
+  const ending = once(child, "close").catch((cause: unknown) => {
+    throw new ProgramError(`cannot start ${program}: ${(cause as Error).message}`);
+  });
+  const [code, ended] = (await ending) as [number | null, NodeJS.Signals | null];
+  process.off("exit", end);
   process.exitCode = code ?? 128 + constants.signals[ended!];
+}
+
+class ProgramError extends Error {
+  override readonly name = "ProgramError";
+  readonly code = "program";
 }

@@ -1,3 +1,4 @@
+import { connect } from "@rankfleet/queue";
 import { RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
 import { BulkFiles } from "../bulk-files.ts";
@@ -13,11 +14,11 @@ export function configureRun(command: Command): void {
     .argument("<input>", 'JSON lines, one request each: {"id", "query", "documents", …}')
     .requiredOption(
       "--output <file>",
-      "results, one line for each request; what fails goes to FILE.errors.jsonl",
+      "results, one line for each request; what fails goes beside it: scores.jsonl, scores.errors.jsonl",
     )
     .option(
       "--resume",
-      "go on after a stop: lines that are in the output or the errors file are not done again",
+      "go on after a stop: what is in the output is not done again, nor what failed for the request's own fault",
     )
     .option("--overwrite", "start anew over an output that exists")
     .option("--ordered", "write results in the order of the input")
@@ -61,7 +62,10 @@ async function run(input: string, flags: RunFlags): Promise<void> {
   let client: RerankClient | undefined;
   let progress: Progress | undefined;
   try {
-    if (flags.local !== undefined) {
+    if (flags.local === undefined) {
+      // A Redis that is not there at all is one error now, and not one for each line.
+      (await connect(flags.redis, "producer")).disconnect();
+    } else {
       fleet = await startFleet({
         workers: flags.local,
         signal,
@@ -76,7 +80,7 @@ async function run(input: string, flags: RunFlags): Promise<void> {
       warnAboveDocuments: Infinity,
       onWait: ({ reason }) => progress?.waiting(reason),
     });
-    progress = startProgress({ total: files.lines, unit: "requests", done: files.finished });
+    progress = startProgress({ total: files.lines, unit: "requests", done: files.ended });
     await stream(client, files, flags, { signal, progress });
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -97,7 +101,7 @@ async function stream(
   { signal, progress }: { readonly signal: AbortSignal; readonly progress: Progress },
 ): Promise<void> {
   const start = performance.now();
-  const done = { lines: files.finished, failed: 0, pairs: 0 };
+  let pairs = 0;
   try {
     const requests = files.requests({ topN: flags.topN });
     for await (const outcome of client.rerankMany(requests, {
@@ -105,18 +109,16 @@ async function stream(
       signal,
     })) {
       await files.write(outcome);
-      done.lines++;
-      if (outcome.error === undefined) done.pairs += outcome.result.usage.pairs;
-      else done.failed++;
-      progress.update(done.lines, done.pairs);
+      if (outcome.error === undefined) pairs += outcome.result.usage.pairs;
+      progress.update(files.ended, pairs);
     }
   } finally {
     progress.stop();
   }
   const seconds = (performance.now() - start) / 1000;
-  const failed = done.failed > 0 ? `, ${count(done.failed)} failed: see ${files.errorsPath}` : "";
+  const failed = files.failed > 0 ? `, ${count(files.failed)} failed: see ${files.errorsPath}` : "";
   process.stderr.write(
-    `${count(done.lines)} requests, ${count(done.pairs)} pairs in ${seconds.toFixed(1)} s (${count(done.pairs / seconds)} pairs/s)${failed}\n`,
+    `${count(files.ended)} requests, ${count(pairs)} pairs in ${seconds.toFixed(1)} s (${count(pairs / seconds)} pairs/s)${failed}\n`,
   );
-  if (done.failed > 0) process.exitCode = 3;
+  if (files.failed > 0) process.exitCode = 3;
 }

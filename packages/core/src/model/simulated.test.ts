@@ -1,11 +1,17 @@
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { Reranker } from "../reranker.ts";
+
+const folders: string[] = [];
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
+});
 
 async function simulatedFolder(simulated: object): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "rankfleet-simulated-"));
+  folders.push(folder);
   const config = { model_type: "rankfleet-simulated", rankfleet: { simulated } };
   await writeFile(join(folder, "config.json"), JSON.stringify(config));
   return folder;
