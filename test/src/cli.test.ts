@@ -109,7 +109,7 @@ test("wrong usage is exit 2 and says what is wrong", async () => {
 
 test("a worker's wrong settings are told all at once, by flag and variable", async () => {
   const { code, stderr } = await run(["worker", "--threads", "none", "--device", "abacus"]);
-  expect(code).toBe(1);
+  expect(code).toBe(2);
   expect(stderr).toContain("--threads");
   expect(stderr).toContain("RANKFLEET_DEVICE");
 });

@@ -28,6 +28,11 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     process.stderr.write(`${explain(error)}\n`);
-    process.exitCode = 1;
+    process.exitCode = isUsage(error) ? 2 : 1;
   }
+}
+
+/** By its code: nothing of a worker is loaded to say what went wrong with another command. */
+function isUsage(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "invalid_settings";
 }

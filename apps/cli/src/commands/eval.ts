@@ -31,13 +31,10 @@ export function configureEval(command: Command): void {
       "<folder>",
       "a BEIR style folder: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv",
     )
-    .option(
-      "--first-stage <stage>",
-      "bm25, dense, hybrid or run:FILE (a TREC run)",
-      firstStageSpec,
-      {
-        kind: "bm25",
-      } as const,
+    .addOption(
+      new Option("--first-stage <stage>", "bm25, dense, hybrid or run:FILE (a TREC run)")
+        .argParser(firstStageSpec)
+        .default({ kind: "bm25" }, "bm25"),
     )
     .option("--embedding <folder>", "embedding model of dense and hybrid")
     .option("--depth <number>", "candidates to rerank", positive, 50)
@@ -60,11 +57,10 @@ export function configureEval(command: Command): void {
         .choices(["truncate", "split"])
         .default("truncate"),
     )
-    .option(
-      "--measures <list>",
-      "comma-separated: ndcg@k, mrr@k, map, recall@k, p@k",
-      measures,
-      measures(DEFAULT_MEASURES),
+    .addOption(
+      new Option("--measures <list>", "comma-separated: ndcg@k, mrr@k, map, recall@k, p@k")
+        .argParser(measures)
+        .default(measures(DEFAULT_MEASURES), DEFAULT_MEASURES),
     )
     .option("--qrels <file>", "judgments, BEIR's or TREC's, instead of the folder's")
     .option("--topics <file>", "TREC topics, instead of queries.jsonl")

@@ -15,8 +15,8 @@ export function configureScore(command: Command): void {
       "after",
       `
 Example:
-  rankfleet score "how often should I water a cactus" \\
-    "Cacti want water every three weeks in summer." "A cactus is a member of the family Cactaceae."`,
+  rankfleet score "when does the library close" \\
+    "The library was built in 1911." "The library closes at eight in the evening."`,
     )
     .action(score);
 }
