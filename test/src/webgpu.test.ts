@@ -64,5 +64,5 @@ test.skipIf(isAbsent)(
 test.skipIf(isAbsent)("options that are no JSON object are refused at the start", async () => {
   await expect(
     fleet.worker({ ...env, RANKFLEET_DEVICE: "webgpu", RANKFLEET_DEVICE_OPTIONS: "not json" }),
-  ).rejects.toThrow("ended with 1");
+  ).rejects.toThrow("ended with 2");
 });
