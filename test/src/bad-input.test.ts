@@ -124,6 +124,15 @@ test.each(refused)(
   },
 );
 
+test("who waits for a model that nobody serves is told so meanwhile", async () => {
+  const reasons: string[] = [];
+  const client = fleet.client({ modelWaitMs: 300, onWait: ({ reason }) => reasons.push(reason) });
+  await expect(client.rerank({ ...good, model: "absent" })).rejects.toMatchObject({
+    code: "model_not_served",
+  });
+  expect(reasons[0]).toContain('no worker serves "absent"');
+});
+
 test("all that is wrong with a request is told at once", async () => {
   const bad = fleet.client().rerank({ query: "", documents: [], topN: -1 });
   const error = (await bad.catch((reason: unknown) => reason)) as { issues: { field: string }[] };

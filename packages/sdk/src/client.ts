@@ -180,7 +180,7 @@ export class RerankClient {
     const models = stages.map(({ model }) => model);
     for (const model of models) {
       const wanted = { model, revision: options.revision };
-      await session.requireServed(wanted, this.#options.modelWaitMs ?? 0, signal);
+      await session.requireServed(wanted, this.#options, signal);
     }
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     if (deadlineMs !== undefined && deadlineMs <= Date.now()) {

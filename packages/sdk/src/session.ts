@@ -60,23 +60,23 @@ export class Session {
 
   /**
    * @throws ModelNotServedError if no worker has offered the model, or none alive serves the revision, also
-   *   not within `waitMs`.
+   *   not within `modelWaitMs`; the signal's reason.
    */
   async requireServed(
     { model, revision }: { readonly model: string; readonly revision: string | undefined },
-    waitMs: number,
+    { modelWaitMs = 0, onWait }: Pick<RerankClientOptions, "modelWaitMs" | "onWait">,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const until = Date.now() + waitMs;
+    const until = Date.now() + modelWaitMs;
     for (;;) {
       const served = await this.#servedModels();
       const isServed = served.has(model);
       if (isServed && revision === undefined) return;
       const revisions = isServed ? await this.registry.liveRevisions(model) : [];
       if (revisions.some((live) => live === revision)) return;
-      if (Date.now() >= until) {
-        throw new ModelNotServedError(model, isServed ? revisions : [...served], revision);
-      }
+      const missing = new ModelNotServedError(model, isServed ? revisions : [...served], revision);
+      if (Date.now() >= until) throw missing;
+      onWait?.({ etaMs: undefined, reason: missing.message });
       signal?.throwIfAborted();
       this.#served = undefined;
       await new Promise((resolve) => setTimeout(resolve, SERVED_POLL_MS));

@@ -52,7 +52,7 @@ interface RunFlags {
   readonly prefix: string;
 }
 
-/** How long a fleet that is just starting may take to offer the model. */
+/** How long a fleet that is just starting may take to offer the model; `--local` has started already. */
 const MODEL_WAIT_MS = 30_000;
 
 async function run(input: string, flags: RunFlags): Promise<void> {
@@ -76,7 +76,7 @@ async function run(input: string, flags: RunFlags): Promise<void> {
       redis: fleet?.redis ?? flags.redis,
       prefix: fleet === undefined ? flags.prefix : "rankfleet",
       model: flags.model,
-      modelWaitMs: MODEL_WAIT_MS,
+      modelWaitMs: fleet === undefined ? MODEL_WAIT_MS : 0,
       warnAboveDocuments: Infinity,
       onWait: ({ reason }) => progress?.waiting(reason),
     });

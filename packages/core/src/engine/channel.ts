@@ -97,13 +97,16 @@ type Answer<Reply> =
   | { readonly id: number; readonly reply: Reply }
   | { readonly id: number; readonly failure: CoreFailure };
 
+/** The main thread must hear in time to send more: it keeps some 15 ms of batches ready (`Batcher`). */
+const LONGEST_HOLD_MS = 8;
+
 /** What a thread offers to its channel. */
 export interface ThreadService<Ready, Request, Reply> {
   readonly ready: Ready;
   answer(request: Request): Promise<{
     reply: Reply;
     transfer: readonly Transferable[];
-    /** While others wait in the thread, this one may travel with the next. Default false. */
+    /** While others wait in the thread, this one may travel with the next ones. Default false. */
     isPatient?: boolean;
   }>;
   close(): Promise<void>;
@@ -129,6 +132,7 @@ export async function serveThread<Data, Ready, Request, Reply>(
   let isBusy = false;
   let answers: Answer<Reply>[] = [];
   let transfers: Transferable[] = [];
+  let heldSince = 0;
   // Waking the main thread takes a tenth of a millisecond, during which a device would stand still.
   const send = (): void => {
     port.postMessage({ answers }, transfers);
@@ -145,7 +149,10 @@ export async function serveThread<Data, Ready, Request, Reply>(
       let mayWait = false;
       try {
         const { reply, transfer, isPatient } = await service.answer(call.request);
-        mayWait = isPatient === true && call.lane > LAST_URGENT_LANE && answers.length === 0;
+        const now = performance.now();
+        if (answers.length === 0) heldSince = now;
+        mayWait =
+          isPatient === true && call.lane > LAST_URGENT_LANE && now - heldSince < LONGEST_HOLD_MS;
         answers.push({ id: call.id, reply });
         transfers.push(...transfer);
       } catch (error) {
