@@ -54,6 +54,32 @@ test("a document that the first stage could not score is an item of the result, 
   expect(results).toHaveLength(5);
 });
 
+test("where the first stage can score nothing, the job ends with what was wrong with each", async () => {
+  const [request] = requests(1, 4);
+  const documents = request!.documents.map((text) => `${text as string} `.repeat(40));
+  const refused = { ...request!, documents, longDocuments: "refuse" } as const;
+  const { results, usage } = await client.rerank({ ...refused, stages });
+  expect(results.map(({ index, error }) => [index, error?.code])).toEqual(
+    documents.map((_, index) => [index, "document_too_long"]),
+  );
+  expect(usage.pairs).toBe(0);
+  await expect.poll(() => client.backlog("box")).toMatchObject({ pairs: 0 });
+});
+
+test("a job that is given up in its first stage keeps its texts, as a dead letter", async () => {
+  const [request] = requests(1, 8);
+  const documents = request!.documents.map((text) => `${text as string} ${"pad ".repeat(2000)}`);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue({ ...request!, documents, stages });
+  const payload = `rankfleet:{box}:payload:${job.id.split("@")[0]}`;
+  await fleet.redis.set(payload, "no gzip");
+  worker.child.kill("SIGCONT");
+  await expect(job.result()).rejects.toMatchObject({ code: "payload_corrupt" });
+  await expect.poll(() => client.backlog("box")).toMatchObject({ pairs: 0 });
+  expect(await fleet.redis.get(payload)).toBe("no gzip");
+  await expect.poll(() => client.deadLetters.list("box")).toHaveLength(1);
+});
+
 test("texts too large for the job travel beside it from stage to stage, and leave nothing behind", async () => {
   const [request] = requests(1, 8);
   const documents = request!.documents.map(

@@ -26,7 +26,8 @@ function large(documents = 1000, query = "how do I keep this in order"): RerankR
     documents: Array.from({ length: documents }, (_, i) => ({
       id: `d${i}`,
       text: `${passages[i % passages.length]!.slice(0, 300).padEnd(300, ".")} ${i}`,
-      firstStageScore: (i * 37) % 100,
+      // As a first stage gives them, best first: so the parts' scores are all different.
+      firstStageScore: 30 - 29 * Math.sqrt(i / documents),
     })),
   };
 }

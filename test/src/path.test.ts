@@ -10,7 +10,7 @@ import {
   type RankedDocument,
 } from "@rankfleet/sdk";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
+import { cli, metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { passages, requests } from "./support/texts.ts";
 
 let fleet: TestFleet;
@@ -108,6 +108,19 @@ test("a job is found again by its id, in another client and in another process",
   );
 });
 
+test("a worker that cannot have its port ends before it takes a job", async () => {
+  const { port } = new URL(worker.url);
+  const failed = promisify(execFile)(process.execPath, [cli, "worker", "--port", port], {
+    env: { ...process.env, REDIS_URL: fleet.url },
+    timeout: 20_000,
+  });
+  await expect(failed).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("cannot listen on") as string,
+  });
+  expect(await fleet.redis.zcard("rankfleet:{box}:workers")).toBe(1);
+});
+
 test("an unknown job is not found, and an id of another form is none", async () => {
   const client = fleet.client();
   await expect(client.job("0123456789abcdef@box").result()).rejects.toBeInstanceOf(
@@ -139,6 +152,16 @@ test("the same idempotency key is the same job, and refuses another request", as
     tenant: "acme",
   });
   expect(tenant.id).not.toBe(first.id);
+});
+
+test("a request that was too late may be made again under its key", async () => {
+  const client = fleet.client();
+  worker.child.kill("SIGSTOP");
+  const request = { query, documents, idempotencyKey: "late" };
+  const late = client.rerank({ ...request, deadline: Date.now() + 300 });
+  await expect(late).rejects.toBeInstanceOf(DeadlineExceededError);
+  worker.child.kill("SIGCONT");
+  expect((await client.rerank(request)).results).toHaveLength(3);
 });
 
 test("texts beyond 32 KB travel beside the job, packed, and are gone when it is settled", async () => {

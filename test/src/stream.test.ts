@@ -95,6 +95,42 @@ test("a source that throws ends the stream with its error, after what was under 
   expect(seen.toSorted((a, b) => a - b)).toEqual([0, 1, 2]);
 });
 
+test("whoever leaves the loop and closes the client has cancelled what was under way", async () => {
+  const own = fleet.client();
+  for await (const _ of own.rerankMany(requests(500, 50))) break;
+  await own.close();
+  expect(await fleet.redis.zcard("rankfleet:{box}:prioritized")).toBe(0);
+});
+
+test("an abort is heard while the source waits for its own input", async () => {
+  async function* waiting(): AsyncGenerator<RerankRequest> {
+    yield requests(1, 2)[0]!;
+    await new Promise(() => {});
+  }
+  const controller = new AbortController();
+  const run = async (): Promise<void> => {
+    for await (const _ of client.rerankMany(waiting(), { signal: controller.signal })) {
+      setTimeout(() => controller.abort(new Error("enough")), 50);
+    }
+  };
+  await expect(run()).rejects.toThrow("enough");
+});
+
+test("closing the client ends a stream that waits for Redis", async () => {
+  const alone = await TestFleet.start();
+  try {
+    await alone.worker();
+    const own = alone.client();
+    await own.rerank(requests(1, 2)[0]!);
+    await alone.redisServer.stop();
+    setTimeout(() => void own.close(), 500);
+    const [outcome] = await collect(own.rerankMany(requests(1, 2)));
+    expect(outcome?.error).toMatchObject({ code: "client_closed" });
+  } finally {
+    await alone.stop();
+  }
+});
+
 test("leaving the loop, or an abort, cancels what is under way", async () => {
   let isClosed = false;
   function* source(): Generator<RerankRequest> {

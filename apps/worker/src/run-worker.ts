@@ -22,6 +22,7 @@ import {
   startTelemetry,
   startWatchdog,
   watchEventLoop,
+  type HealthServer,
   type Log,
   type Metrics,
 } from "@rankfleet/service";
@@ -31,7 +32,7 @@ import type { Redis } from "ioredis";
 import { workerSettings, type WorkerSettings } from "./settings.ts";
 
 /**
- * A worker process, from its settings to its end: loads the models, serves their queues, and drains
+ * A worker process, from its settings to its end: listens, loads the models, serves their queues, and drains
  * on SIGTERM. A parent that started it with an IPC channel hears `{ ready: true, url }`, and takes it
  * along when it ends.
  *
@@ -66,8 +67,23 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     for (const { poison } of loaded.values()) poison.close();
     await Promise.all([...loaded.values()].map(({ reranker }) => reranker.close()));
   };
+  let state: "starting" | "serving" | "draining" = "starting";
+  let health: HealthServer | undefined;
   let offers: Map<string, ModelOffer>;
   try {
+    // Before a model is loaded or a job taken: a port that cannot be had ends the process here.
+    health = await startHealthServer({
+      port: settings.port,
+      host: settings.host,
+      setting: nameSetting(workerSettings.port),
+      live: () => [],
+      ready: () => [
+        ...(state === "serving" ? [] : [state]),
+        ...(redis.status === "ready" ? [] : [`Redis connection is ${redis.status}`]),
+      ],
+      metrics: () => prometheus.text(),
+      log,
+    });
     await loadModels(settings, { redis, keys, metrics, log }, loaded);
     offers = await agree(
       loaded,
@@ -78,6 +94,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   } catch (error) {
     // Whoever waits for this process to end must not wait for its threads and connections.
     await unload();
+    await health?.close();
     clock.stop();
     eventLoop.close();
     redis.disconnect();
@@ -119,25 +136,13 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
           onBite: (trouble) => die(log, new Error(`watchdog: ${trouble}`)),
         });
 
-  let isDraining = false;
-  const health = await startHealthServer({
-    port: settings.port,
-    host: settings.host,
-    setting: nameSetting(workerSettings.port),
-    live: () => [],
-    ready: () => [
-      ...(isDraining ? ["draining"] : []),
-      ...(redis.status === "ready" ? [] : [`Redis connection is ${redis.status}`]),
-    ],
-    metrics: () => prometheus.text(),
-    log,
-  });
+  state = "serving";
   log.info({ workerId, health: health.url, models: [...loaded.keys()] }, "ready");
   process.send?.({ ready: true, url: health.url });
 
   onShutdown(
     async ({ deadline }) => {
-      isDraining = true;
+      state = "draining";
       deadline.addEventListener("abort", () => {
         for (const { worker } of served) worker.handBack();
       });

@@ -163,7 +163,7 @@ function toRecord(
     ),
     failures: failuresOf(documents),
     ids: job.ids,
-    texts: keepsTexts(job) ? textsOfBest(scored, scored.fused ?? logits, keptBy(job)) : undefined,
+    texts: keepsTexts(job) ? textsOfBest(job, scored, logits) : undefined,
     topN: job.options.topN,
     rawScores: job.options.rawScores,
     pairs: scored.pairs,
@@ -195,13 +195,18 @@ function failuresOf(documents: readonly ScoredDocument[]): Record<string, Failur
   return failures;
 }
 
-/** Only the documents that the caller will be shown. */
+/**
+ * Only the documents that the caller will be shown, or the next stage given. Which of a part's those are is
+ * not known yet if first-stage scores count: they are fused over the whole job, by whoever merges.
+ */
 function textsOfBest(
-  { texts }: ScoredRequest,
+  job: JobEnvelope,
+  { texts, fused }: ScoredRequest,
   logits: readonly (number | null)[],
-  topN: number | undefined,
 ): Record<string, string> {
-  return Object.fromEntries(bestOf(logits, topN).map((index) => [index, texts!.documents[index]!]));
+  const isOrderKnown = job.part === undefined || fused === undefined;
+  const best = bestOf(fused ?? logits, isOrderKnown ? keptBy(job) : undefined);
+  return Object.fromEntries(best.map((index) => [index, texts!.documents[index]!]));
 }
 
 /** Nine significant digits bring every float32 back to the bit, in half the bytes of a double. */

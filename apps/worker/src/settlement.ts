@@ -114,8 +114,10 @@ export class Settlement {
     if (home === model) await this.#store.settle({ ...delivery, model, replyTo, past }, record);
     else if (await this.#store.holdsLease(model, delivery)) {
       // A cascade's record lies with another model, on another slot, so a script cannot see to both.
-      const stages = { model: home, past: [...past, model] };
-      await this.#store.settleUnlocked({ ...stages, jobId, replyTo }, record);
+      await this.#store.settleUnlocked(
+        { model: home, past, endedAt: model, jobId, replyTo },
+        record,
+      );
     }
   }
 
@@ -127,9 +129,18 @@ export class Settlement {
     };
     const job = readable(data);
     if (job?.part !== undefined) return this.#partFailed(job, failure);
-    const record: ResultRecord = { v: PROTOCOL_VERSION, state: "failed", failure };
-    const model = job === undefined ? this.#model : homeOf(job);
-    await this.#store.settleUnlocked({ model, jobId, replyTo: replyToOf(data) }, record);
+    const record: ResultRecord = {
+      v: PROTOCOL_VERSION,
+      state: "failed",
+      failure,
+      digest: job?.digest,
+    };
+    const ended = {
+      model: job === undefined ? this.#model : homeOf(job),
+      past: job?.cascade?.past,
+      endedAt: this.#model,
+    };
+    await this.#store.settleUnlocked({ ...ended, jobId, replyTo: replyToOf(data) }, record);
   }
 
   async #partFailed(job: JobEnvelope, failure: Failure, lease?: Delivery): Promise<void> {
@@ -148,7 +159,13 @@ export class Settlement {
     if ("failure" in merged) {
       const { failure } = merged;
       const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest: job.digest } as const;
-      const settled = { model: homeOf(job), jobId: part!.job, replyTo, past: cascade?.past };
+      const settled = {
+        model: homeOf(job),
+        jobId: part!.job,
+        replyTo,
+        past: cascade?.past,
+        endedAt: this.#model,
+      };
       await this.#store.settleUnlocked(settled, record);
     } else {
       const documents: string[] = [];
@@ -180,7 +197,9 @@ export class Settlement {
     record: CompletedRecord,
     texts: Texts | undefined,
   ): Promise<SettleOutcome> {
-    if ((job.cascade?.next.length ?? 0) > 0) {
+    const isLastStage = (job.cascade?.next.length ?? 0) === 0;
+    // Where no document could be scored, nothing is left for the later stages.
+    if (!isLastStage && record.logits.some((logit) => logit !== null)) {
       // The job goes on under its own id. If this attempt dies between the two steps, the next one hands
       // on the same job again, which the queue takes for the one it has; so this stage's texts stay until
       // the whole job is settled.
@@ -190,15 +209,19 @@ export class Settlement {
       return "written";
     }
     const settled = {
-      model: this.#model,
+      model: homeOf(job),
       jobId,
       replyTo: job.replyTo,
       past: job.cascade?.past,
+      endedAt: this.#model,
     };
     const whole = wholeRecord(job, record);
-    return queue === undefined || token === undefined
-      ? this.#store.settleUnlocked(settled, whole)
-      : this.#store.settle({ ...settled, queue, token }, whole);
+    if (queue === undefined || token === undefined)
+      return this.#store.settleUnlocked(settled, whole);
+    const lease = { queue, token };
+    if (isLastStage) return this.#store.settle({ ...settled, ...lease }, whole);
+    const isHeld = await this.#store.holdsLease(this.#model, { jobId, ...lease });
+    return isHeld ? this.#store.settleUnlocked(settled, whole) : "lost_lock";
   }
 }
 

@@ -245,13 +245,14 @@ export class JobProducer {
     ]);
     const job = jobs.find((each) => each !== undefined);
     const record = json === null ? undefined : parseResult(json);
-    // A cancelled request may be made again.
-    if (record?.state === "cancelled") await this.#redis.del(key);
+    // A request that was cancelled, or too late, may be made again.
+    const mayRepeat =
+      record?.state === "cancelled" ||
+      (record?.state === "failed" && record.failure.code === "deadline_exceeded");
+    if (mayRepeat) await this.#redis.del(key);
     const parts = await this.#parts.find(model, jobId);
     const known =
-      (job?.data as { digest?: string } | undefined) ??
-      (record?.state === "cancelled" ? undefined : record) ??
-      parts;
+      (job?.data as { digest?: string } | undefined) ?? (mayRepeat ? undefined : record) ?? parts;
     if (known === undefined) return false;
     // Of a job in parts some may be missing, if its producer died on the way.
     if (known.digest === digest) return known !== parts;

@@ -18,7 +18,8 @@ export class ModelRegistry {
   }
 
   /**
-   * A worker's sign of life; to be repeated every {@link HEARTBEAT_MS}.
+   * A worker's sign of life; to be repeated every {@link HEARTBEAT_MS}. What {@link join} recorded of the model
+   * stands, unless Redis has lost it: a worker that has been here for long must not undo what a newer one brought.
    *
    * @param now Redis's time.
    */
@@ -26,7 +27,7 @@ export class ModelRegistry {
     const { workers, rates, revisions } = this.#keys.model(offer.model);
     const { tokensPerSecond, charactersPerToken } = worker;
     await Promise.all([
-      this.#redis.hset(this.#keys.models, offer.model, JSON.stringify(offer)),
+      this.#redis.hsetnx(this.#keys.models, offer.model, JSON.stringify(offer)),
       this.#redis.zadd(workers, now, worker.id),
       this.#redis.zremrangebyscore(workers, "-inf", now - 10 * HEARTBEAT_MS),
       this.#redis.hset(revisions, offer.revision, Math.round(now)),
@@ -55,10 +56,22 @@ export class ModelRegistry {
       const offer = agree(isServed ? await this.offer(model) : undefined);
       await this.#redis.hset(this.#keys.models, model, JSON.stringify(offer));
       await this.#redis.zadd(workers, worker.now(), worker.id);
+      await this.#forgetRates(model);
       return offer;
     } finally {
       await this.#redis.del(joining);
     }
+  }
+
+  /** Of workers that were killed, and so never withdrew. */
+  async #forgetRates(model: string): Promise<void> {
+    const { workers, rates } = this.#keys.model(model);
+    const [rated, known] = await Promise.all([
+      this.#redis.hkeys(rates),
+      this.#redis.zrange(workers, "0", "-1"),
+    ]);
+    const gone = rated.filter((id) => !known.includes(id));
+    if (gone.length > 0) await this.#redis.hdel(rates, ...gone);
   }
 
   async withdraw(model: string, workerId: string): Promise<void> {

@@ -64,6 +64,10 @@ export class ResultStore {
       isDeadLetter(record) ? 1 : 0,
     );
     await this.#freePast(job);
+    if (job.endedAt !== undefined && job.endedAt !== job.model) {
+      if (isDeadLetter(record)) await this.#keepTexts(job.endedAt, job.jobId);
+      else await this.free(job.endedAt, job.jobId);
+    }
     return outcome === WRITTEN ? "written" : "already_settled";
   }
 
@@ -95,6 +99,12 @@ export class ResultStore {
     await Promise.all(past.map((model) => this.free(model, jobId)));
   }
 
+  /** As long as the dead letter to which they belong; the place in the backlog goes. */
+  async #keepTexts(model: string, jobId: string): Promise<void> {
+    await this.#redis.pexpire(this.#keys.model(model).payload(jobId), DEAD_LETTER_TTL_MS);
+    await this.#backlog.release(model, jobId);
+  }
+
   /** Texts and place in the backlog of a job that has gone on to another model, or is given up. */
   async free(model: string, jobId: string): Promise<void> {
     await this.#redis.del(this.#keys.model(model).payload(jobId));
@@ -107,6 +117,8 @@ export interface SettledJob {
   readonly jobId: string;
   /** Models of the other stages, if it is a cascade. */
   readonly past?: readonly string[] | undefined;
+  /** The model at whose stage a cascade ended early, if that is not its last: the texts are there. */
+  readonly endedAt?: string | undefined;
   /** The producer that waits, if it is known. */
   readonly replyTo?: string | undefined;
 }

@@ -199,10 +199,12 @@ export class RerankClient {
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
-    await withPatience(
-      () => session.producer.add(jobId, envelope, { query: parsed.query, documents: texts }),
-      { ...patience, deadlineMs },
-    );
+    const add = async (): Promise<void> => {
+      // A client that was closed meanwhile has nothing to wait for.
+      const { producer } = await this.#open();
+      await producer.add(jobId, envelope, { query: parsed.query, documents: texts });
+    };
+    await withPatience(add, { ...patience, deadlineMs });
     return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
   }
 

@@ -54,8 +54,15 @@ export class Session {
   static async open(options: RerankClientOptions): Promise<Session> {
     const source = options.redis ?? process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379";
     const redis = await connect(source, "producer");
-    const subscriber = await connect(source, "consumer");
-    return new Session(redis, subscriber, await RedisClock.start(redis), options.prefix);
+    let subscriber: Redis | undefined;
+    try {
+      subscriber = await connect(source, "consumer");
+      return new Session(redis, subscriber, await RedisClock.start(redis), options.prefix);
+    } catch (error) {
+      redis.disconnect();
+      subscriber?.disconnect();
+      throw fromRedisError(error);
+    }
   }
 
   /**

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { setImmediate as turn } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import type { RerankRequest } from "@rankfleet/queue/contract";
 import type { RerankManyOptions } from "./options.ts";
 import type { RerankResult } from "./result.ts";
@@ -35,6 +35,9 @@ export async function* streamRequests(
     options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
   // Thousands of waits listen to it at once, and that is no leak.
   setMaxListeners(0, signal);
+  const aborted = new Promise((resolve) =>
+    signal.addEventListener("abort", resolve, { once: true }),
+  );
   const source =
     Symbol.asyncIterator in requests
       ? requests[Symbol.asyncIterator]()
@@ -76,14 +79,21 @@ export async function* streamRequests(
       if (!isExhausted && reading === undefined && window.hasRoom) {
         reading = read().then(() => (reading = undefined));
       }
-      await Promise.race([window.settled(), ...(reading === undefined ? [] : [reading])]);
+      await Promise.race([aborted, window.settled(), ...(reading === undefined ? [] : [reading])]);
     }
     if (sourceError !== undefined) throw sourceError.cause;
   } finally {
     abort.abort(new Error("the stream was left"));
-    await source.return?.();
+    // What is under way cancels its jobs, for which it needs the client. With Redis away that would take long.
+    await Promise.race([window.emptied(), sleep(LONGEST_FAREWELL_MS, undefined, { ref: false })]);
+    const left = Promise.resolve(source.return?.());
+    // A generator that waits for its own input returns only after that.
+    if (reading === undefined) await left;
+    else left.catch(() => {});
   }
 }
+
+const LONGEST_FAREWELL_MS = 2_000;
 
 /** Reading goes on for so long before what was read is sent. */
 const LONGEST_TURN_MS = 3;
@@ -140,6 +150,11 @@ class Window {
   settled(): Promise<void> {
     this.#settled ??= new Promise((resolve) => (this.#wake = resolve));
     return this.#settled;
+  }
+
+  /** Resolves once nothing is under way. */
+  async emptied(): Promise<void> {
+    while (this.#underWay > 0) await this.settled();
   }
 
   *takeReady(): Generator<RerankOutcome> {

@@ -67,11 +67,16 @@ export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): b
     return removed;
   }
 
-  dropAbandoned(): void {
+  /** Returns the pairs that nobody wants any more. */
+  dropAbandoned(): P[] {
+    const abandoned: P[] = [];
     for (const [tokens, bucket] of this.#buckets) {
       const kept: Bucket<P> = { pairs: [], since: [] };
       for (const [index, pair] of bucket.pairs.entries()) {
-        if (pair.isAbandoned()) continue;
+        if (pair.isAbandoned()) {
+          abandoned.push(pair);
+          continue;
+        }
         kept.pairs.push(pair);
         kept.since.push(bucket.since[index]!);
       }
@@ -82,6 +87,7 @@ export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): b
       if (kept.pairs.length > 0) this.#buckets.set(tokens, kept);
       else this.#forget(tokens);
     }
+    return abandoned;
   }
 
   #forget(tokens: number): void {

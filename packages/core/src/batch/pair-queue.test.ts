@@ -133,7 +133,7 @@ test("pairs that nobody wants any more are dropped, and no longer counted", () =
   queue.add({ tokens: 10, lane: 1, order: 1, isAbandoned: () => false });
   queue.add({ tokens: 99, lane: 1, order: 2, isAbandoned: () => isAbandoned });
   isAbandoned = true;
-  queue.dropAbandoned();
+  expect(queue.dropAbandoned().map((pair) => pair.order)).toEqual([0, 2]);
   expect(queue.take(usual).map((pair) => pair.order)).toEqual([1]);
   expect([queue.size, queue.tokens]).toEqual([0, 0]);
   expect(queue.take(usual)).toEqual([]);

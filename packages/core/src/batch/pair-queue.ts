@@ -61,9 +61,9 @@ export class PairQueue<P extends WaitingPair> {
     this.#lanes[pair.lane]!.add(pair, this.#batches);
   }
 
-  /** Drops the pairs that nobody wants any more. */
-  dropAbandoned(): void {
-    for (const lane of this.#lanes) lane.dropAbandoned();
+  /** Drops and returns the pairs that nobody wants any more. */
+  dropAbandoned(): P[] {
+    return this.#lanes.flatMap((lane) => lane.dropAbandoned());
   }
 
   /** Removes and returns the next batch, shortest pair first; empty if nothing waits. */

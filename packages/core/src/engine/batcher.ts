@@ -76,7 +76,9 @@ export class Batcher {
    * @throws the signal's reason once it aborts; CoreError `engine_crashed` if a device's thread dies.
    */
   score(pairs: EncodedPairs, options: SubmitOptions): Promise<PairScores> {
-    const submission = new Submission(pairs, options, () => this.#queue.dropAbandoned());
+    const submission = new Submission(pairs, options, () => {
+      for (const pair of this.#queue.dropAbandoned()) this.#forget(pair);
+    });
     const count = pairs.offsets.length - 1;
     for (let index = 0; index < count; index++) this.#add(new QueuedPair(submission, index));
     this.#fillDevices();

@@ -53,16 +53,37 @@ export async function openEngine(
   const encoder = new Encoder({ folder, withHashes: options.isSharing !== false });
   const encode: Encode = async (request): Promise<EncodedRequest> =>
     (await encoder.encode(request)).encoded;
-  let devices: readonly Device[] = [];
+  const pool = new DevicePool();
   try {
     const starting = encoder.ready;
-    const found = await openDevices(folder, facts, options, encode, starting);
-    devices = found.devices;
+    const found = await openDevices(pool, folder, facts, options, encode, starting);
     await starting;
-    return { encoder, ...found, probe: await probe(devices[0]!, encode) };
+    return { encoder, ...found, probe: await probe(found.devices[0]!, encode) };
   } catch (error) {
-    await Promise.all([encoder, ...devices].map((thread) => thread.close()));
+    await Promise.all([encoder.close(), pool.close()]);
     throw error;
+  }
+}
+
+/** What is open, so that whatever fails leaves no thread behind. */
+class DevicePool {
+  readonly #devices = new Set<Device>();
+
+  /** All of them, or none. */
+  async open(opening: readonly Promise<Device>[]): Promise<Device[]> {
+    const outcomes = await Promise.allSettled(opening);
+    const opened = outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+    for (const device of opened) this.#devices.add(device);
+    const failed = outcomes.find((each) => each.status === "rejected");
+    if (failed === undefined) return opened;
+    await this.close(opened);
+    throw failed.reason;
+  }
+
+  async close(devices: Iterable<Device> = this.#devices): Promise<void> {
+    const closing = [...devices];
+    for (const device of closing) this.#devices.delete(device);
+    await Promise.all(closing.map((device) => device.close()));
   }
 }
 
@@ -73,6 +94,7 @@ export async function openEngine(
 const LARGE_WEIGHTS_BYTES = 512 * 1024 * 1024;
 
 async function openDevices(
+  pool: DevicePool,
   folder: ModelFolder,
   facts: ModelFacts,
   options: EngineOptions,
@@ -85,7 +107,7 @@ async function openDevices(
   const canSplit = isOnCpu && folder.weightsBytes < LARGE_WEIGHTS_BYTES;
   const splits = canSplit ? coreSplits(threads) : [{ sessions: 1, intraOpThreads: threads }];
   const open = ({ sessions, intraOpThreads }: CoreSplit): Promise<Device[]> =>
-    openAll(
+    pool.open(
       Array.from({ length: sessions }, () =>
         Device.open(folder, { device, intraOpThreads, deviceOptions }),
       ),
@@ -109,7 +131,7 @@ async function openDevices(
   const known = options.isRecalibrating ? undefined : await cache.read(key);
   if (known !== undefined) {
     if (known.split.sessions !== devices.length) {
-      await Promise.all(devices.map((each) => each.close()));
+      await pool.close(devices);
       devices = await open(known.split);
     }
     return { devices, calibration: known };
@@ -122,20 +144,10 @@ async function openDevices(
     const rivalSpeed = await speedOf(rivals, encode);
     // More sessions hide each other's gaps, so fewer must be clearly faster.
     const isBetter = rivalSpeed > 1.05 * speed;
-    await Promise.all((isBetter ? devices : rivals).map((each) => each.close()));
+    await pool.close(isBetter ? devices : rivals);
     if (isBetter) [devices, split, speed] = [rivals, other, rivalSpeed];
   }
   const calibration = await calibrate(devices, split, encode, facts.maxTokens);
   await cache.write(key, calibration);
   return { devices, calibration };
-}
-
-/** All of them, or none. */
-async function openAll(opening: readonly Promise<Device>[]): Promise<Device[]> {
-  const outcomes = await Promise.allSettled(opening);
-  const opened = outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
-  const failed = outcomes.find((each) => each.status === "rejected");
-  if (failed === undefined) return opened;
-  await Promise.all(opened.map((device) => device.close()));
-  throw failed.reason;
 }

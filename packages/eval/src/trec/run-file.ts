@@ -4,8 +4,8 @@ import type { Run } from "../metrics/evaluate-run.ts";
 import { type ScoredDocument, trecOrder } from "../metrics/trec-order.ts";
 
 /**
- * Reads a TREC run: `query Q0 document rank score tag` a line. As in trec_eval the score orders and
- * the rank column is not believed; `#` begins a comment line.
+ * Reads a TREC run: `query Q0 document rank score tag` a line. Best first: as in trec_eval the score orders,
+ * and neither the rank column nor the order of the lines is believed; `#` begins a comment line.
  *
  * @throws CollectionError naming line and field.
  */
@@ -28,6 +28,7 @@ export async function readRun(file: string): Promise<Map<string, ScoredDocument[
     if (ranking === undefined) run.set(query, [{ id, score }]);
     else ranking.push({ id, score });
   }
+  for (const [query, ranking] of run) run.set(query, trecOrder(ranking));
   return run;
 }
 

@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, rm, stat } from "node:fs/promises";
+import { cp, mkdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { CoreError, openModelFolder, Reranker } from "@rankfleet/core";
 import {
@@ -32,6 +32,7 @@ export async function quantizeModel(folder: string, flags: QuantizeFlags): Promi
       "is missing: give a file of JSON lines like {\"query\": …, \"documents\": […]}, some hundred pairs of the kind that the model will see; both methods are compared with the original on it",
     );
   }
+  await requireRoom(source.path, flags.out);
   const requests = await readCalibration(flags.calibration, flags.pairs);
   const kept = Math.max(1, Math.floor(HELD_OUT * requests.length));
   const [heldOut, text] = [requests.slice(0, kept), requests.slice(kept)];
@@ -103,9 +104,18 @@ function readLine(line: string): CalibrationRequest | undefined {
   }
 }
 
+/** Another model's folder would lose what it is; one of the same model gets one more dtype. */
+async function requireRoom(from: string, to: string): Promise<void> {
+  const config = (folder: string): Promise<string | undefined> =>
+    readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
+  const [own, other] = await Promise.all([config(from), config(to)]);
+  if (other !== undefined && other !== own) {
+    throw wrong("out", `${to} holds another model (its config.json differs): name a new folder`);
+  }
+}
+
 /** Everything but the source's own weights. */
 async function copyFolder(from: string, to: string): Promise<void> {
-  await rm(join(to, "onnx"), { recursive: true, force: true });
   await mkdir(join(to, "onnx"), { recursive: true });
   const isWeights = (path: string): boolean => /\.onnx(?:_data)?$/u.test(path);
   await cp(from, to, { recursive: true, filter: (path) => !isWeights(path) });
