@@ -131,6 +131,12 @@ test("who waits for a model that nobody serves is told so meanwhile", async () =
     code: "model_not_served",
   });
   expect(reasons[0]).toContain('no worker serves "absent"');
+  // Nobody has come meanwhile: the next request is told at once.
+  const told = reasons.length;
+  await expect(client.rerank({ ...good, model: "absent" })).rejects.toMatchObject({
+    code: "model_not_served",
+  });
+  expect(reasons).toHaveLength(told);
 });
 
 test("all that is wrong with a request is told at once", async () => {

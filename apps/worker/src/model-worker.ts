@@ -125,6 +125,7 @@ export class ModelWorker {
       outcome = await this.#scoreAndSettle(delivery, job);
       if (delivery.deaths > 0) await this.#careful.forget(jobId);
     } catch (cause) {
+      // Stands if what follows throws, for the queue to know that the job has not ended.
       if (isPutOff(delivery, cause)) outcome = "put_off";
       outcome = await this.#fail(delivery, job, cause);
     } finally {

@@ -125,7 +125,7 @@ export const workerSettings: {
     flag: "--max-batch-tokens <number>",
     env: "RANKFLEET_MAX_BATCH_TOKENS",
     parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
-    defaultText: "the device's knee, measured",
+    defaultText: "measured: twice the device's knee, or some 25 ms of work",
     help: "Largest batch in tokens, padding included.",
   },
   scoreCachePairs: {

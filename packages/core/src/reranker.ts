@@ -101,11 +101,6 @@ export class Reranker {
     return this.#batcher.tokensPerMs;
   }
 
-  /** Tokens that wait for a device. */
-  get waitingTokens(): number {
-    return this.#batcher.waitingTokens;
-  }
-
   /**
    * Scores every document of one request.
    *
@@ -289,7 +284,7 @@ function defaultBatchTokens(device: string, calibration: Calibration | undefined
   if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
   const { kneeTokens, samples } = calibration;
   const tokensPerMs = Math.max(...samples.map(({ rows, length, ms }) => (rows * length) / ms));
-  const [least, most] = LEAST_BATCH_TOKENS;
+  const [least, most] = WORTH_A_MESSAGE_TOKENS;
   return Math.max(
     2 * kneeTokens,
     Math.round(Math.min(most, Math.max(least, WORTH_A_MESSAGE_MS * tokensPerMs))),
@@ -302,4 +297,4 @@ function defaultBatchTokens(device: string, calibration: Calibration | undefined
  * interactive pair would wait long behind it on a slow device.
  */
 const WORTH_A_MESSAGE_MS = 25;
-const LEAST_BATCH_TOKENS = [512, 1024] as const;
+const WORTH_A_MESSAGE_TOKENS = [512, 1024] as const;

@@ -20,7 +20,7 @@ export type { QueueState } from "./producer.ts";
 export { requireSameScores } from "./reference.ts";
 export { HEARTBEAT_MS, ModelRegistry } from "./registry.ts";
 export type { FleetRate, ModelOffer, WorkerSign } from "./registry.ts";
-export { RESULT_TTL_MS, ResultStore } from "./result-store.ts";
+export { ResultStore } from "./result-store.ts";
 export type { Lease, SettledJob, SettleOutcome } from "./result-store.ts";
 export { RedisScoreCache } from "./score-cache.ts";
 export type { ScoreCacheOptions } from "./score-cache.ts";

@@ -25,25 +25,19 @@ import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
 export class JobProducer {
   readonly #redis: Redis;
   readonly #keys: Keys;
-  readonly #claimThresholdBytes: number;
   readonly #parts: PartStore;
   readonly #backlog: Backlog;
   readonly #registry: ModelRegistry;
   readonly #replication: Replication;
   readonly #queues = new Map<string, Queue>();
 
-  constructor(
-    redis: Redis,
-    keys: Keys,
-    options: { claimThresholdBytes?: number | undefined } = {},
-  ) {
+  constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
     this.#parts = new PartStore(redis, keys);
     this.#backlog = new Backlog(redis, keys);
     this.#registry = new ModelRegistry(redis, keys);
     this.#replication = new Replication(redis);
-    this.#claimThresholdBytes = options.claimThresholdBytes ?? CLAIM_THRESHOLD_BYTES;
   }
 
   /**
@@ -130,7 +124,7 @@ export class JobProducer {
     { queue, priority }: PlaceInLine,
   ): Promise<void> {
     const keys = this.#keys.model(envelope.model);
-    const encoded = await encodeTexts(texts, this.#claimThresholdBytes);
+    const encoded = await encodeTexts(texts, CLAIM_THRESHOLD_BYTES);
     let payload: JobEnvelope["payload"];
     if ("json" in encoded) {
       payload = encoded;

@@ -12,15 +12,13 @@ export class ResultStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #backlog: Backlog;
-  readonly #ttlMs: number;
   readonly #settle: Script;
   readonly #end: Script;
 
-  constructor(redis: Redis, keys: Keys, options: { ttlMs?: number | undefined } = {}) {
+  constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
     this.#backlog = new Backlog(redis, keys);
-    this.#ttlMs = options.ttlMs ?? RESULT_TTL_MS;
     this.#settle = script(redis, "rankfleetSettle", { keys: 6, lua: SETTLE_SCRIPT });
     this.#end = script(redis, "rankfleetEnd", { keys: 5, lua: END_SCRIPT });
   }
@@ -40,7 +38,7 @@ export class ResultStore {
       ...releaseKeys(keys),
       job.token,
       formatResult(record),
-      this.#ttlMs,
+      RESULT_TTL_MS,
       job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
       job.jobId,
       isDeadLetter(record) ? 1 : 0,
@@ -58,7 +56,7 @@ export class ResultStore {
       keys.payload(job.jobId),
       ...releaseKeys(keys),
       formatResult(record),
-      this.#ttlMs,
+      RESULT_TTL_MS,
       job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
       job.jobId,
       isDeadLetter(record) ? 1 : 0,
@@ -132,7 +130,7 @@ export interface Lease {
 export type SettleOutcome = "written" | "already_settled" | "lost_lock";
 
 /** A day: over a weekend a pipeline re-attaches by streaming, not by remembering. */
-export const RESULT_TTL_MS: number = 24 * 3600 * 1000;
+const RESULT_TTL_MS = 24 * 3600 * 1000;
 /** How long a dead letter and its texts are kept. */
 export const DEAD_LETTER_TTL_MS: number = 30 * 24 * 3600 * 1000;
 

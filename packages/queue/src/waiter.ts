@@ -23,7 +23,6 @@ export class ResultWaiter {
   readonly #producer: JobProducer;
   readonly #channel: string;
   readonly #subscriber: Redis;
-  readonly #pollMs: number;
   readonly #waiting = new Map<string, Waiting[]>();
   /** Jobs that ended before anybody waited for them. */
   readonly #missed = new Set<string>();
@@ -40,13 +39,11 @@ export class ResultWaiter {
     keys: Keys;
     producerId: string;
     subscriber: Redis;
-    pollMs?: number | undefined;
   }) {
     this.#store = options.store;
     this.#producer = options.producer;
     this.#channel = options.keys.ended(options.producerId);
     this.#subscriber = options.subscriber;
-    this.#pollMs = options.pollMs ?? POLL_MS;
   }
 
   /** Whether the end of a job that is enqueued from now on will be heard of. */
@@ -118,7 +115,7 @@ export class ResultWaiter {
       () => (this.#isListening = true),
       () => {}, // Closed meanwhile.
     );
-    this.#pollTimer = setInterval(() => void this.#poll(this.#pollMs), this.#pollMs);
+    this.#pollTimer = setInterval(() => void this.#poll(POLL_MS), POLL_MS);
   }
 
   /** @param news `<job>`, or `<job> <record>`. */

@@ -60,7 +60,7 @@ export class RerankClient {
    * Scores the documents and orders them by relevance to the query.
    *
    * @throws InvalidRequestError before anything is sent; ModelNotServedError; DeadlineExceededError;
-   *   BackpressureError with `whenFull: "fail"`; JobFailedError if no document could be scored;
+   *   BackpressureError with `whenFull: "fail"`; JobFailedError if the job was given up;
    *   RedisUnavailableError; the signal's reason, which also cancels the job.
    */
   async rerank(request: RerankRequest, { signal }: WaitOptions = {}): Promise<RerankResult> {
@@ -145,10 +145,9 @@ export class RerankClient {
    */
   async backlog(model: string = this.#options.model ?? "box"): Promise<ModelBacklog> {
     const session = await this.#open();
-    const [size, rate] = await Promise.all([
-      session.backlog.queued(model),
-      session.registry.rate(model),
-    ]);
+    const [size, rate] = await session.whileOpen(
+      Promise.all([session.backlog.queued(model), session.registry.rate(model)]),
+    );
     const charactersPerMs =
       rate === undefined ? undefined : (rate.tokensPerSecond * rate.charactersPerToken) / 1000;
     return {
@@ -160,7 +159,7 @@ export class RerankClient {
   /** The models that workers have offered, with their revision and limits. */
   async models(): Promise<ModelOffer[]> {
     const session = await this.#open();
-    return [...(await session.registry.offers()).values()];
+    return [...(await session.whileOpen(session.registry.offers())).values()];
   }
 
   /** Ends the connections; whoever still waits gets a ClientClosedError. Jobs go on without us. */
@@ -200,9 +199,10 @@ export class RerankClient {
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
     const add = async (): Promise<void> => {
-      // A client that was closed meanwhile has nothing to wait for.
-      const { producer } = await this.#open();
-      await producer.add(jobId, envelope, { query: parsed.query, documents: texts });
+      // Opened anew, a client that was closed while it waited says so.
+      const open = await this.#open();
+      const job = { query: parsed.query, documents: texts };
+      await open.whileOpen(open.producer.add(jobId, envelope, job));
     };
     await withPatience(add, { ...patience, deadlineMs });
     return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });

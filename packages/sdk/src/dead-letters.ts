@@ -17,21 +17,20 @@ export class DeadLetterBox {
     model: string,
     options: { readonly offset?: number; readonly limit?: number } = {},
   ): Promise<DeadLetter[]> {
-    return (await this.#session()).deadLetters.list(model, options);
+    return this.#with(({ deadLetters }) => deadLetters.list(model, options));
   }
 
   /** One of them with its texts; undefined if there is none by this id. */
   async get(id: string): Promise<DeadLetterDetails | undefined> {
-    return (await this.#session()).deadLetters.get(id);
+    return this.#with(({ deadLetters }) => deadLetters.get(id));
   }
 
   /** All of a model's, one after the other, however many they are. */
   async *export(model: string): AsyncGenerator<DeadLetterDetails, void, void> {
-    const { deadLetters } = await this.#session();
     for (let offset = 0; ; offset += PAGE) {
-      const page = await deadLetters.list(model, { offset, limit: PAGE });
+      const page = await this.list(model, { offset, limit: PAGE });
       for (const { id } of page) {
-        const details = await deadLetters.get(id);
+        const details = await this.get(id);
         if (details !== undefined) yield details;
       }
       if (page.length < PAGE) return;
@@ -40,17 +39,17 @@ export class DeadLetterBox {
 
   /** Has a job tried again as if it were new; whoever waits by its id gets the new result. */
   async redrive(id: string): Promise<RedriveOutcome> {
-    return (await this.#session()).deadLetters.redrive(id);
+    return this.#with(({ deadLetters }) => deadLetters.redrive(id));
   }
 
   /** Forgets a job and its texts. @returns false if there was none. */
   async discard(id: string): Promise<boolean> {
-    return (await this.#session()).deadLetters.discard(id);
+    return this.#with(({ deadLetters }) => deadLetters.discard(id));
   }
 
   /** Pairs that threw, gave no number or killed their workers: by digest, without their texts. */
   async pairs(model: string): Promise<PoisonPair[]> {
-    return (await this.#session()).poison.list(model);
+    return this.#with(({ poison }) => poison.list(model));
   }
 
   /** Lets a pair be tried again by the revision that failed on it. @returns false if it was not listed. */
@@ -58,7 +57,12 @@ export class DeadLetterBox {
     model: string,
     pair: { readonly revision: string; readonly digest: string },
   ): Promise<boolean> {
-    return (await this.#session()).poison.forgive(model, pair);
+    return this.#with(({ poison }) => poison.forgive(model, pair));
+  }
+
+  async #with<Result>(ask: (session: Session) => Promise<Result>): Promise<Result> {
+    const session = await this.#session();
+    return session.whileOpen(ask(session));
   }
 }
 

@@ -1,4 +1,9 @@
-import { DeadlineExceededError, formatJobId, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
+import {
+  DeadlineExceededError,
+  formatJobId,
+  PROTOCOL_VERSION,
+  type ResultRecord,
+} from "@rankfleet/queue/contract";
 import type { WaitOptions } from "./options.ts";
 import { toResult, type RerankResult } from "./result.ts";
 import type { Session } from "./session.ts";
@@ -54,7 +59,9 @@ export class JobHandle {
       return toResult(this.id, await pending);
     } catch (error) {
       if (deadline?.signal.aborted === true && error === deadline.signal.reason) {
-        await this.#expire(session, error as DeadlineExceededError).catch(() => {});
+        const failure = (error as DeadlineExceededError).toFailure();
+        const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
+        await this.#end(session, record).catch(() => {});
       }
       throw error;
     } finally {
@@ -65,8 +72,11 @@ export class JobHandle {
   /** Where the job stands; `unknown` if neither queue nor store has heard of it. */
   async status(): Promise<JobStatus> {
     const session = await this.#session();
-    const record = await session.store.read(this.#home, this.#jobId);
-    return record?.state ?? (await session.producer.state(this.#models, this.#jobId));
+    const read = async (): Promise<JobStatus> => {
+      const record = await session.store.read(this.#home, this.#jobId);
+      return record?.state ?? (await session.producer.state(this.#models, this.#jobId));
+    };
+    return session.whileOpen(read());
   }
 
   /**
@@ -77,35 +87,22 @@ export class JobHandle {
    */
   async cancel(): Promise<boolean> {
     const session = await this.#session();
-    const job = {
-      model: this.#home,
-      past: this.#models.slice(0, -1),
-      jobId: this.#jobId,
-      replyTo: session.producerId,
-    };
-    const outcome = await session.store.settleUnlocked(job, {
-      v: PROTOCOL_VERSION,
-      state: "cancelled",
-    });
-    await session.producer.remove(this.#models, this.#jobId);
-    await session.store.announceCancelled(this.#models, this.#jobId);
-    return outcome === "written";
+    return session.whileOpen(this.#end(session, { v: PROTOCOL_VERSION, state: "cancelled" }));
   }
 
   /** Nobody will want the result, so no worker need compute it, and its texts can go. */
-  async #expire(session: Session, error: DeadlineExceededError): Promise<void> {
+  async #end(session: Session, record: ResultRecord): Promise<boolean> {
     const job = {
       model: this.#home,
       past: this.#models.slice(0, -1),
       jobId: this.#jobId,
       replyTo: session.producerId,
     };
-    const failure = error.toFailure();
-    const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
     const outcome = await session.store.settleUnlocked(job, record);
-    if (outcome !== "written") return;
+    if (outcome !== "written") return false;
     await session.producer.remove(this.#models, this.#jobId);
     await session.store.announceCancelled(this.#models, this.#jobId);
+    return true;
   }
 
   get #home(): string {

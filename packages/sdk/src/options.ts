@@ -11,8 +11,8 @@ export interface RerankClientOptions {
   /** What all keys begin with; must be the workers' too. Default `rankfleet`. */
   readonly prefix?: string;
   /**
-   * How long to wait for a worker to offer a model that none has offered yet, in milliseconds, before a
-   * ModelNotServedError. Default 0. Set it where producers and workers start together.
+   * How long to wait for a worker to offer a model that none has offered yet, in milliseconds from the first
+   * request that missed it, before a ModelNotServedError. Default 0. Set it where producers and workers start together.
    */
   readonly modelWaitMs?: number;
   /**

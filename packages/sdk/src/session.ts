@@ -12,7 +12,7 @@ import {
   ResultStore,
   ResultWaiter,
 } from "@rankfleet/queue";
-import { keysFor, ModelNotServedError } from "@rankfleet/queue/contract";
+import { ClientClosedError, keysFor, ModelNotServedError } from "@rankfleet/queue/contract";
 import type { RerankClientOptions } from "./options.ts";
 
 /** A client's connections and what speaks over them; opened by the first call that needs them. */
@@ -28,6 +28,9 @@ export class Session {
   readonly deadLetters: DeadLetters;
   readonly poison: PoisonStore;
   readonly #redis: Redis;
+  readonly #underWay = new Set<(error: ClientClosedError) => void>();
+  /** Until when a missing model is waited for: once, not again for each request. */
+  readonly #waitUntil = new Map<string, number>();
   #served: { readonly models: ReadonlySet<string>; readonly until: number } | undefined;
 
   private constructor(
@@ -67,20 +70,25 @@ export class Session {
 
   /**
    * @throws ModelNotServedError if no worker has offered the model, or none alive serves the revision, also
-   *   not within `modelWaitMs`; the signal's reason.
+   *   not within `modelWaitMs` of the first request that missed it; the signal's reason.
    */
   async requireServed(
     { model, revision }: { readonly model: string; readonly revision: string | undefined },
     { modelWaitMs = 0, onWait }: Pick<RerankClientOptions, "modelWaitMs" | "onWait">,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const until = Date.now() + modelWaitMs;
+    const wanted = `${model}@${revision ?? ""}`;
     for (;;) {
       const served = await this.#servedModels();
       const isServed = served.has(model);
-      if (isServed && revision === undefined) return;
-      const revisions = isServed ? await this.registry.liveRevisions(model) : [];
-      if (revisions.some((live) => live === revision)) return;
+      const revisions =
+        isServed && revision !== undefined ? await this.registry.liveRevisions(model) : [];
+      if (isServed && (revision === undefined || revisions.includes(revision))) {
+        this.#waitUntil.delete(wanted);
+        return;
+      }
+      const until = this.#waitUntil.get(wanted) ?? Date.now() + modelWaitMs;
+      this.#waitUntil.set(wanted, until);
       const missing = new ModelNotServedError(model, isServed ? revisions : [...served], revision);
       if (Date.now() >= until) throw missing;
       onWait?.({ etaMs: undefined, reason: missing.message });
@@ -90,7 +98,23 @@ export class Session {
     }
   }
 
+  /**
+   * What is under way over these connections, or a ClientClosedError once they are closed: a command that waits
+   * for Redis to come back is then never answered. Redis's own errors become the contract's.
+   */
+  whileOpen<Result>(underWay: Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#underWay.add(reject);
+      underWay
+        .then(resolve, (error: unknown) => reject(fromRedisError(error)))
+        .finally(() => this.#underWay.delete(reject));
+    });
+  }
+
   async close(): Promise<void> {
+    for (const reject of this.#underWay) {
+      reject(new ClientClosedError("client_closed", "the client was closed"));
+    }
     this.clock.stop();
     this.waiter.close();
     await Promise.all([this.producer.close(), this.deadLetters.close()]);

@@ -121,7 +121,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
     const rows = compare(firstStage, reranked, alone, collection, flags.measures);
     const judged = new Map([...candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]));
-    const pairsPerSecond = scored.pairs / scored.seconds;
+    const { pairsPerSecond } = scored;
     const advice = adviseDepth(judged, judgments, { pairsPerSecond });
     const cascade =
       flags.cascade === undefined
@@ -132,7 +132,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       model: scored.model,
       depth: String(flags.depth),
       queries: String(rows[0]!.firstStage.byQuery.size),
-      "pairs/s": count(pairsPerSecond),
+      "pairs/s": pairsPerSecond === undefined ? "–" : count(pairsPerSecond),
     };
     const report: ReportData = {
       title: `${folder}: reranking`,
@@ -202,7 +202,7 @@ async function adviseCascade(
   );
   const strong = await scoreRun(run, collection, { ...options, model });
   return adviseDepth(strong.fused ?? strong.alone, collection.judgments, {
-    pairsPerSecond: strong.pairs / strong.seconds,
+    pairsPerSecond: strong.pairsPerSecond,
   });
 }
 

@@ -25,7 +25,7 @@ export function toJson(
     pairs: scored.pairs,
     failed: scored.failed,
     seconds: scored.seconds,
-    pairsPerSecond: scored.pairs / scored.seconds,
+    pairsPerSecond: scored.pairsPerSecond,
     advice,
     // What the SDK's candidate guard should be: new RerankClient({ warnAboveDocuments }).
     warnAboveDocuments: advice.best,

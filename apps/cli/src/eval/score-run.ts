@@ -25,7 +25,10 @@ export interface ScoredRun {
   /** By the logits fused with the first stage's scores, if the model has learnt to use them. */
   readonly fused: Candidates | undefined;
   readonly pairs: number;
+  /** From the first request to the last score, without loading the model or waiting for a worker. */
   readonly seconds: number;
+  /** Pairs that were scored a second, without those that the score cache knew; undefined if there was none. */
+  readonly pairsPerSecond: number | undefined;
   readonly failed: number;
   /** Model, revision and dtype, as they really were. */
   readonly model: string;
@@ -50,12 +53,14 @@ export async function scoreRun(
       .map(({ id, score }) => ({ text: texts.get(id) ?? "", firstStageScore: score })),
   }));
   const progress = startProgress({ total: requests.length, unit: "queries" });
-  const start = performance.now();
   const scores = new Map<string, QueryScores>();
-  let pairs = 0;
-  const onScored: OnScored = (id, scored) => {
+  let [pairs, cached] = [0, 0];
+  let start: number | undefined;
+  const onScored: OnScored = (id, scored, tookMs) => {
+    start ??= performance.now() - tookMs;
     scores.set(id, scored);
-    pairs += scored.logits.length;
+    pairs += scored.pairs;
+    cached += scored.cached;
     progress.update(scores.size, pairs);
   };
   try {
@@ -73,12 +78,14 @@ export async function scoreRun(
         }),
       );
     const all = [...scores.values()];
+    const seconds = start === undefined ? 0 : (performance.now() - start) / 1000;
     const isFused = all.length > 0 && all.every(({ fused }) => fused !== undefined);
     return {
       alone: by(({ logits }) => logits),
       fused: isFused ? by(({ fused }) => fused!) : undefined,
       pairs,
-      seconds: (performance.now() - start) / 1000,
+      seconds,
+      pairsPerSecond: pairs > cached ? (pairs - cached) / seconds : undefined,
       failed: all.flatMap(({ logits }) => logits).filter((logit) => logit === undefined).length,
       model,
     };
@@ -96,9 +103,14 @@ interface QueryToScore {
 interface QueryScores {
   readonly logits: readonly (number | undefined)[];
   readonly fused: readonly (number | undefined)[] | undefined;
+  /** More than the documents if some were split. */
+  readonly pairs: number;
+  /** How many of these the score cache knew. */
+  readonly cached: number;
 }
 
-type OnScored = (id: string, scored: QueryScores) => void;
+/** @param tookMs From the query's request to its scores: the first one tells when scoring began. */
+type OnScored = (id: string, scored: QueryScores, tookMs: number) => void;
 
 /** Queries under way at once: their pairs share batches. */
 const UNDER_WAY = 16;
@@ -116,6 +128,7 @@ async function scoreHere(
     const work = async (): Promise<void> => {
       for (let i = next++; i < requests.length; i = next++) {
         const { id, query, documents } = requests[i]!;
+        const start = performance.now();
         const scored = await reranker.score(
           {
             texts: { query, documents: documents.map(({ text }) => text) },
@@ -124,12 +137,12 @@ async function scoreHere(
           },
           { signal },
         );
-        onScored(id, {
-          logits: scored.documents.map((document) =>
-            document.state === "scored" ? document.logit : undefined,
-          ),
-          fused: scored.fused?.map((logit) => logit ?? undefined),
-        });
+        const { pairs, cached } = scored;
+        const logits = scored.documents.map((document) =>
+          document.state === "scored" ? document.logit : undefined,
+        );
+        const fused = scored.fused?.map((logit) => logit ?? undefined);
+        onScored(id, { logits, fused, pairs, cached }, performance.now() - start);
       }
     };
     await Promise.all(Array.from({ length: UNDER_WAY }, work));
@@ -172,7 +185,9 @@ async function scoreThere(
         relevance[document.index] = document.score;
       }
       const fused = result.isFused ? relevance : undefined;
-      onScored(String(request.metadata!["id"]), { logits, fused });
+      const { pairs, cachedPairs: cached } = result.usage;
+      const scored = { logits, fused, pairs, cached };
+      onScored(String(request.metadata!["id"]), scored, result.timings.totalMs);
       facts = `${result.model} ${result.revision} ${result.dtype}`;
     }
     return facts;

@@ -46,10 +46,6 @@ export class Batcher {
     return this.#queue.size;
   }
 
-  get waitingTokens(): number {
-    return this.#queue.tokens;
-  }
-
   /** Pairs that needed no forward pass of their own, since an equal one was waiting. */
   get sharedPairs(): number {
     return this.#shared;

@@ -38,24 +38,23 @@ export async function complete(
   let failure: unknown;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     signal?.throwIfAborted();
-    const reply = await post(endpoint, messages, signal).catch((error: unknown) => {
-      signal?.throwIfAborted();
-      return error as Error;
-    });
-    if (reply instanceof Error) {
-      failure = reply;
-    } else if (reply.ok) {
-      return contentOf(await reply.json());
-    } else {
-      const problem = `${endpoint.url} answered ${reply.status}: ${(await reply.text()).slice(0, 200)}`;
+    let askedSeconds = 0;
+    try {
+      const reply = await post(endpoint, messages, signal);
+      const body = await reply.text();
+      if (reply.ok) return contentOf(JSON.parse(body));
+      const problem = `${endpoint.url} answered ${reply.status}: ${body.slice(0, 200)}`;
       if (![408, 409, 429].includes(reply.status) && reply.status < 500) {
         throw new JudgeError("endpoint_refused", problem);
       }
       failure = new Error(problem);
+      askedSeconds = Number(reply.headers.get("retry-after") ?? "");
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof JudgeError) throw error;
+      failure = error; // The connection, or its end in the middle of the answer.
     }
-    const asked =
-      reply instanceof Error ? Number.NaN : Number(reply.headers.get("retry-after") ?? "");
-    const delayMs = asked > 0 ? asked * 1000 : FIRST_DELAY_MS * 2 ** attempt;
+    const delayMs = askedSeconds > 0 ? askedSeconds * 1000 : FIRST_DELAY_MS * 2 ** attempt;
     // An abort ends the pause; the loop's head then throws the signal's own reason.
     if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal }).catch(() => {});
   }

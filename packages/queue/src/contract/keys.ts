@@ -9,8 +9,8 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:…` | BullMQ's own, for the queue named `{model}`: lanes standard and bulk | |
  * | `<prefix>:{model}-interactive:…` | likewise, for the lane that never stands behind the others | |
  * | `<prefix>:{model}-express:…` | likewise, for jobs of any lane whose tenant has had less than its share | |
- * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most payloadTtlMs |
- * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | resultTtlMs |
+ * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most a week |
+ * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | a day |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
  * | `<prefix>:{model}:suspects:<job>` | hash: what is known of a job whose workers died | until settled, at most a day |
  * | `<prefix>:{model}:poison` | hash: revision and digest → why this pair is not tried again | until forgiven |
