@@ -13,6 +13,7 @@ import {
 } from "@rankfleet/core";
 import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
+import type { Solitude } from "./solitude.ts";
 
 /**
  * Scores jobs whose workers have died, so that a pair that kills is told from its neighbours.
@@ -20,8 +21,8 @@ import type { Redis } from "ioredis";
  * Nothing in a dead process can say which pair it was, so each step is written down before it is done:
  * `trying` a run of a few documents, then what became of them. Whoever takes the job after the next death
  * finds the run, and tries its documents one by one; after the death after that it finds one document, and
- * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. Two
- * jobs are never looked at at the same time in one process.
+ * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
+ * a run is tried nothing else is scored in the process, so what kills it is among these.
  *
  * In Redis it is a hash: `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
  * `<index>` → what became of the document.
@@ -31,9 +32,16 @@ export class CarefulScoring {
   readonly #keys: Keys;
   readonly #model: string;
   readonly #reranker: Reranker;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #solitude: Solitude;
 
-  constructor(options: { redis: Redis; keys: Keys; model: string; reranker: Reranker }) {
+  constructor(options: {
+    redis: Redis;
+    keys: Keys;
+    model: string;
+    reranker: Reranker;
+    solitude: Solitude;
+  }) {
+    this.#solitude = options.solitude;
     this.#redis = options.redis;
     this.#keys = options.keys;
     this.#model = options.model;
@@ -53,7 +61,7 @@ export class CarefulScoring {
   ): Promise<ScoredRequest> {
     const start = performance.now();
     const key = this.#keys.model(this.#model).suspects(jobId);
-    const texts = await this.#inTurn(() => this.#read(key, request.texts));
+    const texts = await this.#solitude.alone(() => this.#read(key, request.texts));
     const { policy, firstStageScores } = request;
     const known = await this.#redis.hgetall(key);
     const count = texts.documents.length;
@@ -63,7 +71,9 @@ export class CarefulScoring {
       done[suspects.from] = await this.#convict(key, suspects.from);
     }
     for (const run of runsOf(done, suspects)) {
-      const scored = await this.#inTurn(() => this.#try(key, run, { texts, ...policy }, options));
+      const scored = await this.#solitude.alone(() =>
+        this.#try(key, run, { texts, ...policy }, options),
+      );
       for (const [i, outcome] of scored.entries()) done[run.from + i] = outcome;
     }
     const documents = done.map((outcome) => outcome!.document);
@@ -149,12 +159,6 @@ export class CarefulScoring {
       }
       throw error;
     }
-  }
-
-  async #inTurn<Result>(step: () => Promise<Result>): Promise<Result> {
-    const mine = this.#turn.then(step);
-    this.#turn = mine.catch(() => {});
-    return mine;
   }
 }
 

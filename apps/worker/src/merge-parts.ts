@@ -45,12 +45,17 @@ export function mergeParts(
     firstStageScores && firstStageWeight !== undefined
       ? fuse(logits, firstStageScores, firstStageWeight)
       : undefined;
+  const allOf = (read: (part: CompletedPart) => string): string =>
+    [...new Set(completed.map((part) => read(part)))].join("+");
   const most = (read: (part: CompletedPart) => number): number =>
     Math.max(...completed.map((part) => read(part)));
   return {
     firstStageScores,
     record: {
       ...record,
+      // While a fleet changes from one to another, parts may have been scored by both: that is said.
+      revision: allOf((part) => part.record.revision),
+      dtype: allOf((part) => part.record.dtype),
       logits,
       fused,
       tokens: column((part) => part.record.tokens, 0),

@@ -22,6 +22,7 @@ import { Intake } from "./intake.ts";
 import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
+import type { Solitude } from "./solitude.ts";
 import { rankOf } from "./rank.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
@@ -153,10 +154,23 @@ export class ModelWorker {
       { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
       "job failed",
     );
-    if (isFinal) await this.#settlement.failed(delivery, job, error.toFailure());
+    if (isFinal) await this.#settleFailed(delivery, job, error);
     // Too late is no dead letter: there is nothing to mend.
     if (error.code === "deadline_exceeded") return "failed";
     throw error;
+  }
+
+  /** If Redis does not take the record now, the job must not count as tried: it would end without one. */
+  async #settleFailed(
+    delivery: Delivery,
+    job: JobEnvelope | undefined,
+    error: RankfleetError,
+  ): Promise<void> {
+    try {
+      await this.#settlement.failed(delivery, job, error.toFailure());
+    } catch (cause) {
+      throw new Postponed(jobError(cause).message, NO_ROOM_MS);
+    }
   }
 
   #parse({ data }: Delivery): JobEnvelope {
@@ -196,6 +210,7 @@ export class ModelWorker {
           signal: limit.signal,
           rank,
           tag,
+          solitude: this.#options.solitude,
           careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
         const { consumer, intake } = this.#hands.get(delivery.queue)!;
@@ -251,6 +266,8 @@ export interface ModelWorkerOptions {
   readonly redis: Redis;
   readonly keys: Keys;
   readonly clock: RedisClock;
+  /** Of the whole process: what kills it kills every model's jobs. */
+  readonly solitude: Solitude;
   readonly log: Log;
   readonly metrics: Metrics;
   /** A thread of the reranker died: nothing more can be scored in this process. */

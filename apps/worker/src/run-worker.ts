@@ -29,6 +29,7 @@ import {
 import { agree, loadModels, type LoadedModel } from "./load-models.ts";
 import { ModelWorker } from "./model-worker.ts";
 import type { Redis } from "ioredis";
+import { Solitude } from "./solitude.ts";
 import { workerSettings, type WorkerSettings } from "./settings.ts";
 
 /**
@@ -101,6 +102,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     await telemetry.shutdown();
     throw error;
   }
+  const solitude = new Solitude();
   const served = [...loaded].map(([model, { reranker, poison }]) =>
     serve(
       {
@@ -110,6 +112,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
         redis,
         keys,
         clock,
+        solitude,
         log,
         metrics,
         onCrash: (err) => die(log, err),
@@ -130,7 +133,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
           troubles: () => [
             ...(redis.status === "ready" ? [] : ["no connection to Redis"]),
             ...served.flatMap(({ model, reranker }) =>
-              reranker.isStuck() ? [`no batch of ${model} has ended`] : [],
+              reranker.isStuck ? [`a device of ${model} does not answer`] : [],
             ),
           ],
           onBite: (trouble) => die(log, new Error(`watchdog: ${trouble}`)),

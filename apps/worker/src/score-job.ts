@@ -18,6 +18,7 @@ import type { Redis } from "ioredis";
 import type { CarefulScoring } from "./careful.ts";
 import { bestOf } from "./cascade.ts";
 import { keptBy } from "./merge-parts.ts";
+import type { Solitude } from "./solitude.ts";
 import { documentFailure } from "./verdict.ts";
 
 export interface ScoreJobContext {
@@ -31,6 +32,7 @@ export interface ScoreJobContext {
   /** Handed to the batcher, for the spans of batches. */
   readonly tag: unknown;
   /** For a job whose workers have died. */
+  readonly solitude: Solitude;
   readonly careful?: { readonly jobId: string; readonly scoring: CarefulScoring } | undefined;
 }
 
@@ -52,7 +54,7 @@ export async function scoreJob(
   /** Documents that this model revision should not be given again. */
   readonly poison: readonly PoisonDocument[];
 }> {
-  const { reranker, rank, signal, tag, careful } = context;
+  const { reranker, rank, signal, tag, solitude, careful } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
   const texts = await payloadOf(job, context.redis);
@@ -66,7 +68,9 @@ export async function scoreJob(
   const options = { lane: rank, signal, tag };
   const scored =
     careful === undefined
-      ? await reranker.score({ texts, ...policy, returnTexts, firstStageScores }, options)
+      ? await solitude.together(() =>
+          reranker.score({ texts, ...policy, returnTexts, firstStageScores }, options),
+        )
       : await careful.scoring.score(
           careful.jobId,
           { texts, policy, returnTexts, firstStageScores },

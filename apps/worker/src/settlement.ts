@@ -62,8 +62,11 @@ export class Settlement {
     const { part } = job;
     if (!delivery.isRedelivery && job.cascade === undefined && part === undefined) return false;
     const id = part?.job ?? delivery.jobId;
-    if ((await this.#store.read(homeOf(job), id)) !== undefined) {
+    const record = await this.#store.read(homeOf(job), id);
+    if (record !== undefined) {
       if (part !== undefined) await this.#parts.forget(this.#model, id);
+      // A copy that was queued while the cascade stood in a later stage: nobody else lets go of it.
+      else if (record.state !== "failed") await this.#store.free(this.#model, id);
       return true;
     }
     if (part === undefined || !(await this.#parts.has(this.#model, part))) return false;

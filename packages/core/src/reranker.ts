@@ -67,6 +67,7 @@ export class Reranker {
       // What shares a batch with padding would change the scores of such a file.
       maxPadding: this.facts.batchInvariant ? MAX_PADDING : 0,
       onBatch: options.onBatch ?? ((): void => {}),
+      harmless: probe.harmless,
     });
   }
 
@@ -91,9 +92,9 @@ export class Reranker {
     return this.#batcher.sharedPairs;
   }
 
-  /** Whether batches are under way and none has ended since this was last asked. */
-  isStuck(): boolean {
-    return this.#batcher.isStuck();
+  /** Whether a device has not answered for many times as long as its batches should take. */
+  get isStuck(): boolean {
+    return this.#batcher.isStuck;
   }
 
   /** Tokens a millisecond that the devices are through with, by what batches have cost lately. */

@@ -13,20 +13,21 @@ end
 `;
 
 /** Arguments of one job to {@link ADMIT_SCRIPT}. */
-export const ADMIT_ARGUMENTS = 9;
+export const ADMIT_ARGUMENTS = 10;
 
 /**
  * KEYS: 1 backlog, 2 queued, 3 limits, 4 base. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
- * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms. Returns for each job 1, the
- * priority, the pairs that were queued before it, and 1 if it goes before all that wait; or 0, which limit, what is
- * queued, and the limit. An entry of `queued` is
- * `<pairs> <bytes> <start tag> <ms since 1970> <clock> <tenant>`.
+ * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms, the request's digest or "". Returns
+ * for each job 1, the priority, the pairs that were queued before it, and 1 if it goes before all that wait; or 0,
+ * which limit, what is queued, and the limit; or 0 and `conflict` if the id stands for another request. A job that is
+ * known gets the place that it got before, so that it never stands in two queues. An entry of `queued` is
+ * `<pairs> <bytes> <start tag> <ms since 1970> <clock>+<1 if it goes before all>:<digest> <tenant>`.
  *
  * It is run for every job, so it asks Redis as little as it can: five calls, and one more while little of the
  * tenant is queued.
  */
 export const ADMIT_SCRIPT: string = `${WAITING_LUA}
-local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, time)
+local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, time, digest)
   local flow = "finish/" .. lane .. "/" .. tenant
   local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
   local now = redis.call("HMGET", KEYS[1], "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, flow, "base/" .. clock)
@@ -35,7 +36,12 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
     return tostring(math.min(${LAST_PRIORITY}, math.max(1, 1 + math.floor(start - now[7]))))
   end
   local known = redis.call("HGET", KEYS[2], job)
-  if known then return {1, priority(tonumber(string.match(known, "^%S+ %S+ (%S+)")))} end
+  if known then
+    local known_start, was_next, known_digest = string.match(known, "^%S+ %S+ (%S+) %S+ [^%s+]+%+(%d):(%S*)")
+    known_start = known_start or string.match(known, "^%S+ %S+ (%S+)")
+    if digest ~= "" and known_digest and known_digest ~= "" and known_digest ~= digest then return {0, "conflict"} end
+    return {1, priority(tonumber(known_start)), "1", was_next or "0"}
+  end
   local adds = {tonumber(job_pairs), tonumber(job_bytes)}
   local most = redis.call("HMGET", KEYS[3], "weight/" .. tenant, "pairs", "bytes", of_pairs, of_bytes, "tenantPairs", "tenantBytes")
   if is_bound == "1" then
@@ -54,13 +60,14 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
   local finish = string.format("%.6f", start + (adds[2] + 64 * adds[1]) / 4096 / weight)
   local function sum(i) return string.format("%.0f", now[i] + adds[2 - i % 2]) end
   redis.call("HSET", KEYS[1], flow, finish, "pairs", sum(1), "bytes", sum(2), of_pairs, sum(3), of_bytes, sum(4))
-  redis.call("HSET", KEYS[2], job,
-    table.concat({job_pairs, job_bytes, string.format("%.6f", start), time, clock, tenant}, " "))
   local is_next = now[1] > 0 and now[6] <= now[5]
   if not is_next and now[3] < ${SMALL_BACKLOG} then
     local first = redis.call("ZRANGE", waiting_of(KEYS[4], clock), 0, 0, "WITHSCORES")[2]
     is_next = first ~= nil and tonumber(priority(start)) < math.floor(tonumber(first) / ${2 ** 32})
   end
+  local place = clock .. "+" .. (is_next and "1" or "0") .. ":" .. digest
+  redis.call("HSET", KEYS[2], job,
+    table.concat({job_pairs, job_bytes, string.format("%.6f", start), time, place, tenant}, " "))
   return {1, priority(start), string.format("%.0f", now[1]), is_next and "1" or "0"}
 end
 local replies = {}
@@ -90,7 +97,7 @@ local function release(backlog, queued, base, job)
   local entry = redis.call("HGET", queued, job)
   if not entry then return end
   redis.call("HDEL", queued, job)
-  local count, bytes, start, _, clock, tenant = string.match(entry, "^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$")
+  local count, bytes, start, clock, tenant = string.match(entry, "^(%S+) (%S+) (%S+) %S+ ([^%s+]+)%S* (.*)$")
   local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
   local now = redis.call("HMGET", backlog, "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, "base/" .. clock)
   for i = 1, 6 do now[i] = tonumber(now[i] or "0") end

@@ -1,5 +1,13 @@
 import type { Redis } from "ioredis";
-import { LANES, type JobEnvelope, type Keys, type Lane, type ModelKeys } from "./contract/index.ts";
+import {
+  idempotencyConflict,
+  LANES,
+  partId,
+  type JobEnvelope,
+  type Keys,
+  type Lane,
+  type ModelKeys,
+} from "./contract/index.ts";
 import { ADMIT_SCRIPT, RELEASE_SCRIPT } from "./backlog-scripts.ts";
 import { isTight, PRODUCERS_SHARE, readMemory, type RedisMemory } from "./memory.ts";
 import { script, type Script } from "./script.ts";
@@ -42,10 +50,14 @@ export class Backlog {
    * where nothing is queued.
    *
    * @param isBound false for the next stage of a cascade, which was accepted before.
+   * @throws InvalidRequestError `idempotency_conflict` if the id stands for another request.
    */
   async admit(
     jobId: string,
-    job: Pick<JobEnvelope, "model" | "documents" | "characters" | "lane" | "tenant" | "enqueuedAt">,
+    job: Pick<
+      JobEnvelope,
+      "model" | "documents" | "characters" | "lane" | "tenant" | "enqueuedAt" | "digest"
+    >,
     isBound = true,
   ): Promise<Place | Refusal> {
     const over = isBound ? await this.#overTotal() : undefined;
@@ -60,8 +72,9 @@ export class Backlog {
       LANE_WEIGHTS[job.lane],
       isBound ? 1 : 0,
       Math.round(job.enqueuedAt),
+      job.digest ?? "",
     ]);
-    // A known job, which is queued already, comes without a count.
+    if (isAdmitted === 0 && value === "conflict") throw idempotencyConflict();
     if (Number(queued) === 0) this.#idle.add(job.model);
     else this.#idle.delete(job.model);
     return isAdmitted === 1
@@ -170,17 +183,30 @@ export class Backlog {
       for (let i = 0; i < entries.length; i += 2) {
         const [jobId, entry] = [entries[i]!, entries[i + 1]!];
         if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
-        const isKnown = await this.#redis.exists(
-          ...keys.queues.map((queue) => `${this.#keys.prefix}:${queue}:${jobId}`),
-          keys.parts(jobId),
-        );
-        if (isKnown > 0) continue;
+        if (await this.#isQueued(model, jobId)) continue;
+        // Of a large job that was queued by half: no merge will ever see to these.
+        await this.#redis.del(keys.parts(jobId));
         await this.release(model, jobId);
         swept++;
       }
       if (next === "0") return swept;
       cursor = next;
     }
+  }
+
+  /** Whether a queue still has the job, or a part of it, and has not given it up. */
+  async #isQueued(model: string, jobId: string): Promise<boolean> {
+    const { queues, parts } = this.#keys.model(model);
+    const of = Number((await this.#redis.hget(parts(jobId), "of")) ?? 0);
+    const partIds = Array.from({ length: of }, (_, index) => partId({ job: jobId, index }));
+    for (const queue of queues) {
+      const base = `${this.#keys.prefix}:${queue}`;
+      for (const id of [jobId, ...partIds]) {
+        if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;
+        if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return true;
+      }
+    }
+    return false;
   }
 
   async #forgetFlows(backlog: string): Promise<void> {

@@ -3,14 +3,14 @@ import type { Redis } from "ioredis";
 /** Redis's clock, the one that every process shares: deadlines survive hosts whose clocks disagree. */
 export class RedisClock {
   readonly #redis: Redis;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #offsetMs: number;
+  #isStopped = false;
 
-  private constructor(redis: Redis, offsetMs: number) {
+  private constructor(redis: Redis, first: Measurement) {
     this.#redis = redis;
-    this.#offsetMs = offsetMs;
-    this.#timer = setInterval(() => void this.#refresh(), REFRESH_MS);
-    this.#timer.unref();
+    this.#offsetMs = first.offsetMs;
+    this.#plan(first.isExact);
   }
 
   static async start(redis: Redis): Promise<RedisClock> {
@@ -28,20 +28,38 @@ export class RedisClock {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #plan(isExact: boolean): void {
+    if (this.#isStopped) return;
+    this.#timer = setTimeout(() => void this.#refresh(), isExact ? REFRESH_MS : AGAIN_MS);
+    this.#timer.unref();
   }
 
   async #refresh(): Promise<void> {
     // A miss keeps the last offset: clocks drift by milliseconds a minute.
-    this.#offsetMs = await measureOffset(this.#redis).catch(() => this.#offsetMs);
+    const measured = await measureOffset(this.#redis).catch(() => undefined);
+    if (measured?.isExact === true) this.#offsetMs = measured.offsetMs;
+    this.#plan(measured?.isExact === true);
   }
 }
 
 const REFRESH_MS = 60_000;
+const AGAIN_MS = 1_000;
+/** An answer that took longer waited for Redis to come back, and nobody knows when it was given. */
+const EXACT_MS = 250;
 
-async function measureOffset(redis: Redis): Promise<number> {
+interface Measurement {
+  readonly offsetMs: number;
+  readonly isExact: boolean;
+}
+
+async function measureOffset(redis: Redis): Promise<Measurement> {
   const before = Date.now();
   const [seconds, microseconds] = await redis.time();
-  const halfway = (before + Date.now()) / 2;
-  return Number(seconds) * 1000 + Number(microseconds) / 1000 - halfway;
+  const after = Date.now();
+  const offsetMs = Number(seconds) * 1000 + Number(microseconds) / 1000 - (before + after) / 2;
+  return { offsetMs, isExact: Math.abs(after - before) <= EXACT_MS };
 }

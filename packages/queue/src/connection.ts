@@ -10,6 +10,11 @@ export type ConnectionRole = "producer" | "consumer";
 
 /** The first dial says soon whether Redis is there at all; later gaps are ridden out. */
 const FIRST_CONTACT_MS = 5_000;
+/**
+ * A host that vanished, or a network that drops packets, closes no connection: the kernel would wait for a quarter of an
+ * hour. BullMQ's longest wait for a job is ten seconds.
+ */
+const SILENCE_MS = 15_000;
 /** With ioredis's back-off (50 ms doubled, at most 5 s) this is about 11 seconds. */
 const PRODUCER_RETRIES = 8;
 
@@ -19,6 +24,7 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     lazyConnect: true,
     replyMapping: "legacy" as const,
     maxRetriesPerRequest: role === "consumer" ? null : PRODUCER_RETRIES,
+    socketTimeout: SILENCE_MS,
   };
   let redis: Redis;
   try {
@@ -111,6 +117,13 @@ export function fromRedisError(error: unknown): unknown {
       { cause: error },
     );
   }
+  if (error.message.startsWith("NOREPLICAS ")) {
+    return new BackpressureError(
+      "backpressure",
+      `Redis takes no writes while it has too few replicas (min-replicas-to-write): ${error.message}`,
+      { cause: error },
+    );
+  }
   if (error.message.startsWith("OOM ")) {
     return new BackpressureError(
       "backpressure",
@@ -120,7 +133,7 @@ export function fromRedisError(error: unknown): unknown {
   }
   const isConnection =
     ["MaxRetriesPerRequestError", "ClusterAllFailedError"].includes(error.name) ||
-    /Connection is closed|aborted due to connection close|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY/u.test(
+    /Connection is closed|aborted due to connection close|ECONN|EPIPE|CLUSTERDOWN|Cluster redirections|READONLY|^LOADING |^MASTERDOWN |Socket timeout/u.test(
       error.message,
     );
   if (!isConnection) return error;

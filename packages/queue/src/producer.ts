@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { Backlog, type Refusal } from "./backlog.ts";
@@ -7,13 +8,14 @@ import {
   CLAIM_THRESHOLD_BYTES,
   encodeTexts,
   homeOf,
-  InvalidRequestError,
+  idempotencyConflict,
   parseResult,
   partId,
   partsOf,
   type JobEnvelope,
   type Keys,
   type Lane,
+  type ResultRecord,
   type TextRange,
 } from "./contract/index.ts";
 import { PartStore } from "./part-store.ts";
@@ -76,7 +78,8 @@ export class JobProducer {
     const ranges = partsOf(texts.documents);
     const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
     const keys = this.#keys.model(envelope.model);
-    if (ranges.length === 1 && this.#backlog.takeIdle(envelope.model)) {
+    const hasNoRival = envelope.digest === undefined;
+    if (ranges.length === 1 && hasNoRival && this.#backlog.takeIdle(envelope.model)) {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
       await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, place)]);
@@ -231,29 +234,45 @@ export class JobProducer {
 
   /** Whether the id's job or result is already there, for this very request. */
   async #isRepeat(jobId: string, envelope: Omit<JobEnvelope, "payload">): Promise<boolean> {
-    const { model, digest } = envelope;
+    const { model, digest, cascade } = envelope;
+    const models = [model, ...(cascade?.next ?? []).map((stage) => stage.model)];
     const key = this.#keys.model(homeOf(envelope)).result(jobId);
     const [json, ...jobs] = await Promise.all([
       this.#redis.get(key),
-      ...this.#queuesOf([model]).map((queue) => queue.getJob(jobId)),
+      ...this.#queuesOf(models).map((queue) => queue.getJob(jobId)),
     ]);
-    const job = jobs.find((each) => each !== undefined);
     const record = json === null ? undefined : parseResult(json);
-    // A request that was cancelled, or too late, may be made again.
-    const mayRepeat =
-      record?.state === "cancelled" ||
-      (record?.state === "failed" && record.failure.code === "deadline_exceeded");
-    if (mayRepeat) await this.#redis.del(key);
+    if (record !== undefined && mayBeMadeAgain(record)) {
+      await this.#untilGone(models, jobId);
+      await this.#redis.del(key);
+      return false;
+    }
+    const job = jobs.find((each) => each !== undefined);
     const parts = await this.#parts.find(model, jobId);
-    const known =
-      (job?.data as { digest?: string } | undefined) ?? (mayRepeat ? undefined : record) ?? parts;
+    const known = (job?.data as { digest?: string } | undefined) ?? record ?? parts;
     if (known === undefined) return false;
     // Of a job in parts some may be missing, if its producer died on the way.
     if (known.digest === digest) return known !== parts;
-    throw new InvalidRequestError(
-      [{ field: "idempotencyKey", message: "was used before, for another request; use a new key" }],
-      "idempotency_conflict",
-    );
+    throw idempotencyConflict();
+  }
+
+  /**
+   * The attempt that was cancelled may still be in a worker's hand, which drops it when it sees the record: the record
+   * must stay until then, or the new job would be taken for the old one.
+   *
+   * @throws BackpressureError if it is there for longer than a dead worker's lease.
+   */
+  async #untilGone(models: readonly string[], jobId: string): Promise<void> {
+    for (const end = Date.now() + LONGEST_HOLD_MS; ; await sleep(HOLD_POLL_MS)) {
+      await this.remove(models, jobId);
+      if ((await this.state(models, jobId)) === "unknown") return;
+      if (Date.now() < end) continue;
+      throw new BackpressureError(
+        "backpressure",
+        `the earlier attempt at job ${jobId}, which has ended, is still in a worker's hand; send the request again later`,
+        { field: "idempotencyKey" },
+      );
+    }
   }
 
   #queuesOf(models: readonly string[]): Queue[] {
@@ -277,6 +296,14 @@ export class JobProducer {
   }
 }
 
+/** A request that was cancelled, or too late, may be made again under its key. */
+function mayBeMadeAgain(record: ResultRecord): boolean {
+  return (
+    record.state === "cancelled" ||
+    (record.state === "failed" && record.failure.code === "deadline_exceeded")
+  );
+}
+
 interface TextsOfJob {
   readonly query: string;
   readonly documents: readonly string[];
@@ -293,5 +320,8 @@ interface PlaceInLine {
 const EXPRESS_PRIORITIES: Readonly<Record<Lane, number>> = { interactive: 1, standard: 2, bulk: 3 };
 /** Tries that a worker's failure may cost; a killed worker's jobs do not spend them. */
 const ATTEMPTS = 3;
+/** A killed worker's jobs are free again after its lease and the next look at it. */
+const LONGEST_HOLD_MS = 12_000;
+const HOLD_POLL_MS = 50;
 /** A week: a backlog of a long weekend keeps its texts. */
 const PAYLOAD_TTL_MS = 7 * 24 * 3600 * 1000;

@@ -44,8 +44,9 @@ export class ResultStore {
       isDeadLetter(record) ? 1 : 0,
     );
     if (outcome === LOST_LOCK) return "lost_lock";
+    if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);
-    return outcome === WRITTEN ? "written" : "already_settled";
+    return "written";
   }
 
   /** Writes the record of a job that no attempt will settle: cancelled, or given up by the queue. */
@@ -61,12 +62,13 @@ export class ResultStore {
       job.jobId,
       isDeadLetter(record) ? 1 : 0,
     );
+    if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);
     if (job.endedAt !== undefined && job.endedAt !== job.model) {
       if (isDeadLetter(record)) await this.#keepTexts(job.endedAt, job.jobId);
       else await this.free(job.endedAt, job.jobId);
     }
-    return outcome === WRITTEN ? "written" : "already_settled";
+    return "written";
   }
 
   /** Whether the attempt still holds the job's lock, for what cannot be done in one script with looking at it. */
@@ -145,14 +147,16 @@ const LOST_LOCK = -1;
 /** A record of ordinary size goes out with the news, which spares its producer the way back for it. */
 const RECORD_LUA = `
 local function record(result, payload, json, ttl, channel, job, keeps)
-  if keeps == "1" then redis.call("PEXPIRE", payload, ${DEAD_LETTER_TTL_MS}) else redis.call("DEL", payload) end
-  local written = redis.call("SET", result, json, "PX", ttl, "NX")
-  if channel ~= "" then
-    local news = job
-    if written and #json <= 65536 then news = news .. " " .. json end
-    redis.call("PUBLISH", channel, news)
+  local news = job
+  local is_first = redis.call("EXISTS", result) == 0
+  -- Whoever comes too late has no say in the texts either: they may be a dead letter's.
+  if is_first then
+    if keeps == "1" then redis.call("PEXPIRE", payload, ${DEAD_LETTER_TTL_MS}) else redis.call("DEL", payload) end
+    redis.call("SET", result, json, "PX", ttl)
+    if #json <= 65536 then news = news .. " " .. json end
   end
-  return written and 1 or 0
+  if channel ~= "" then redis.call("PUBLISH", channel, news) end
+  return is_first and 1 or 0
 end
 `;
 

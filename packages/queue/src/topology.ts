@@ -31,7 +31,7 @@ export function openRedis(source: RedisSource, options: ConnectOptions): Redis {
     const sentinels = hosts.map(({ host, port }) => ({ host, port: port ?? 26_379 }));
     return new Redis({ ...access, sentinels, name: name!, db: database, ...options });
   }
-  const { maxRetriesPerRequest = null, replyMapping } = options;
+  const { maxRetriesPerRequest = null, replyMapping, socketTimeout } = options;
   const cluster = new Cluster(
     hosts.map(({ host, port }) => ({ host, port: port ?? 6_379 })),
     {
@@ -41,7 +41,7 @@ export function openRedis(source: RedisSource, options: ConnectOptions): Redis {
       retryDelayOnFailover: FAILOVER_DELAY_MS,
       retryDelayOnClusterDown: FAILOVER_DELAY_MS,
       retryDelayOnMoved: FAILOVER_DELAY_MS / 4,
-      redisOptions: { ...access, maxRetriesPerRequest, replyMapping },
+      redisOptions: { ...access, maxRetriesPerRequest, replyMapping, socketTimeout },
     },
   );
   return cluster as unknown as Redis;
@@ -51,6 +51,7 @@ const FAILOVER_TRIES = 100;
 const FAILOVER_DELAY_MS = 200;
 
 type ConnectOptions = Pick<RedisOptions, "lazyConnect" | "maxRetriesPerRequest"> & {
+  readonly socketTimeout: number;
   readonly replyMapping: "legacy";
 };
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   DeadlineExceededError,
   formatJobId,
@@ -61,7 +62,9 @@ export class JobHandle {
       if (deadline?.signal.aborted === true && error === deadline.signal.reason) {
         const failure = (error as DeadlineExceededError).toFailure();
         const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
-        await this.#end(session, record).catch(() => {});
+        // The caller hears at once, also while Redis is away.
+        const ending = this.#end(session, record).catch(() => {});
+        await Promise.race([ending, sleep(LONGEST_FAREWELL_MS, undefined, { ref: false })]);
       }
       throw error;
     } finally {
@@ -125,5 +128,6 @@ export class JobHandle {
   }
 }
 
+const LONGEST_FAREWELL_MS = 1_000;
 /** Node's timers end at 2^31 ms; later deadlines are left to the worker. */
 const MAX_TIMER_MS = 2 ** 31 - 1;

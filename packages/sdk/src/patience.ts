@@ -29,7 +29,8 @@ export async function withPatience<Result>(
       onWait?.({ etaMs, reason: error.message });
       // Not the whole time that is foreseen: room comes bit by bit, and others wait for it too.
       const nextMs = Math.max(delayMs, Math.min(LONGEST_DELAY_MS, (etaMs ?? 0) / 4));
-      await sleep(nextMs * (0.75 + 0.5 * Math.random()), signal);
+      const leftMs = deadlineMs === undefined ? Infinity : Math.max(0, deadlineMs - Date.now());
+      await sleep(Math.min(leftMs, nextMs * (0.75 + 0.5 * Math.random())), signal);
       if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
         throw new DeadlineExceededError(
           "deadline_exceeded",

@@ -11,7 +11,10 @@ export interface RerankResult {
   /** The job's id, good for `client.job(id)` in any process. */
   readonly id: string;
   readonly model: string;
-  /** Digest of the model's files: the same revision gives the same scores. */
+  /**
+   * Digest of the model's files: the same revision gives the same scores. Two, joined by `+`, if parts of a large
+   * request were scored by both while the fleet changed; pin `revision` in the request where that matters.
+   */
   readonly revision: string;
   readonly dtype: string;
   /** Whether a pair's score of this file is the same in any batch; absent if the worker did not know. */

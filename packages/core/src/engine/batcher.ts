@@ -1,6 +1,7 @@
 import { CostModel, predictMs } from "../batch/cost.ts";
 import { PairQueue } from "../batch/pair-queue.ts";
 import { CoreError, toFailure } from "../errors.ts";
+import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import type { Device } from "./device.ts";
 import {
@@ -28,9 +29,8 @@ export class Batcher {
   readonly #budget: TokenBudget;
   readonly #maxPadding: number;
   readonly #onBatch: (report: BatchReport) => void;
+  readonly #harmless: () => TokenBatch;
   #shared = 0;
-  #ended = 0;
-  #endedBefore = 0;
   #meanBatchMs = READY_MS;
   #meanLength = 128;
 
@@ -40,6 +40,7 @@ export class Batcher {
     this.#budget = new TokenBudget(options.maxBatchTokens);
     this.#maxPadding = options.maxPadding;
     this.#onBatch = options.onBatch;
+    this.#harmless = options.harmless;
   }
 
   get waitingPairs(): number {
@@ -51,12 +52,9 @@ export class Batcher {
     return this.#shared;
   }
 
-  /** Whether batches are under way and none has ended since this was last asked. */
-  isStuck(): boolean {
-    const isStuck =
-      this.#ended === this.#endedBefore && this.#devices.some((device) => device.inFlight > 0);
-    this.#endedBefore = this.#ended;
-    return isStuck;
+  /** Whether a device has not answered for many times as long as its batches should take. */
+  get isStuck(): boolean {
+    return this.#devices.some((device) => device.isSilent);
   }
 
   /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
@@ -125,17 +123,22 @@ export class Batcher {
   async #run(device: Device, pairs: readonly QueuedPair[]): Promise<void> {
     const startedAt = Date.now();
     try {
-      const { logits, durationMs } = await device.run(toBatch(pairs), mostUrgent(pairs));
-      this.#ended++;
+      const lane = mostUrgent(pairs);
+      const expectedMs = predictMs(this.#cost.cost, pairs.length, longest(pairs));
+      const { logits, durationMs } = await device.run(toBatch(pairs), { lane, expectedMs });
       this.#learn(pairs, durationMs);
       this.#onBatch(report(device, pairs, startedAt, durationMs));
-      for (let row = 0; row < pairs.length; row++) this.#settle(pairs[row]!, logits[row]!);
+      const odd: QueuedPair[] = [];
+      for (let row = 0; row < pairs.length; row++) {
+        if (Number.isFinite(logits[row])) this.#settle(pairs[row]!, logits[row]!);
+        else odd.push(pairs[row]!);
+      }
+      for (const pair of odd) await this.#judge(device, pair);
     } catch (error) {
       if (CoreError.isInstance(error) && error.code === "engine_crashed") {
         for (const pair of pairs) pair.reject(error);
       } else if (pairs.length === 1) {
-        this.#forget(pairs[0]!);
-        pairs[0]!.fail(toFailure(error, "inference_failed"));
+        await this.#judge(device, pairs[0]!);
       } else {
         this.#budget.failed(paddedTokens(pairs));
         const half = Math.ceil(pairs.length / 2);
@@ -149,9 +152,32 @@ export class Batcher {
 
   #settle(pair: QueuedPair, logit: number): void {
     this.#forget(pair);
-    if (Number.isFinite(logit)) return pair.settle(logit);
-    const message = `the model answered ${logit} for this pair`;
-    pair.fail({ code: "score_not_finite", message });
+    pair.settle(logit);
+  }
+
+  /**
+   * A pair failed by itself. Is it the pair, or is the device sick? If it fails on a pair too that it has scored before,
+   * nothing can be said of this one, and this process can score no more; else the pair has one more try.
+   */
+  async #judge(device: Device, pair: QueuedPair): Promise<void> {
+    try {
+      const { logits } = await device.run(this.#harmless(), { lane: pair.lane });
+      if (!Number.isFinite(logits[0])) throw new Error(`it answers ${logits[0]}`);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const message = `the device fails on a pair that it has scored before: ${why}`;
+      return pair.reject(new CoreError("engine_crashed", message, { cause }));
+    }
+    try {
+      const { logits } = await device.run(toBatch([pair]), { lane: pair.lane });
+      if (Number.isFinite(logits[0])) return this.#settle(pair, logits[0]!);
+      const message = `the model answered ${logits[0]} for this pair`;
+      pair.fail({ code: "score_not_finite", message });
+    } catch (error) {
+      if (CoreError.isInstance(error) && error.code === "engine_crashed") return pair.reject(error);
+      pair.fail(toFailure(error, "inference_failed"));
+    }
+    this.#forget(pair);
   }
 
   /** Whoever comes with the same pair now has it scored anew. */
@@ -182,6 +208,8 @@ export interface BatcherOptions {
   /** Largest share of a batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
   readonly onBatch: (report: BatchReport) => void;
+  /** A batch of one pair that every device has scored when it was opened. */
+  readonly harmless: () => TokenBatch;
 }
 
 /** One forward pass that succeeded. */

@@ -88,6 +88,8 @@ export interface Probe {
   readonly reference: readonly number[];
   /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
   readonly deviation: number;
+  /** A batch of the first of these pairs, to see later whether a device is still well. */
+  readonly harmless: () => TokenBatch;
 }
 
 export async function probe(device: Device, encode: Encode): Promise<Probe> {
@@ -101,7 +103,7 @@ export async function probe(device: Device, encode: Encode): Promise<Probe> {
   for (const row of rows) reference.push((await device.run(batchOf([row]))).logits[0]!);
   const { logits } = await device.run(batchOf(rows));
   const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
-  return { reference, deviation };
+  return { reference, deviation, harmless: () => batchOf([rows[0]!]) };
 }
 
 const LENGTHS = [16, 64, 128, 256, 504];

@@ -10,8 +10,9 @@ export class Device {
   readonly name: string;
   readonly runtime: string;
   readonly #channel: ThreadChannel<BackendFacts, TokenBatch, InferReply>;
-  /** Lanes of the batches under way. */
-  readonly #lanes: number[] = [];
+  readonly #underWay = new Set<{ readonly lane: number; readonly expectedMs: number }>();
+  /** When it last ended a batch, or was sent one while it had none. */
+  #lastSign = 0;
   #busyMs = 0;
 
   private constructor(
@@ -37,7 +38,17 @@ export class Device {
 
   /** Of these, how many a batch of this lane would have to wait for. */
   inFlightUpTo(lane: number): number {
-    return this.#lanes.filter((other) => other <= lane).length;
+    let count = 0;
+    for (const other of this.#underWay) if (other.lane <= lane) count++;
+    return count;
+  }
+
+  /** Whether it has given no sign for many times as long as what is under way should take. */
+  get isSilent(): boolean {
+    if (this.#underWay.size === 0) return false;
+    const expectedMs = Math.max(...[...this.#underWay].map((batch) => batch.expectedMs));
+    const longestMs = Math.max(LEAST_SILENCE_MS, TIMES_EXPECTED * expectedMs);
+    return performance.now() - this.#lastSign > longestMs;
   }
 
   /** Milliseconds spent in forward passes since it was opened. */
@@ -48,17 +59,24 @@ export class Device {
   /**
    * The batch's arrays move to the thread and are gone here.
    *
-   * @param lane A batch of a more urgent lane overtakes those that lie ready. Default 3.
+   * @param options.lane A batch of a more urgent lane overtakes those that lie ready. Default 3.
+   * @param options.expectedMs What the pass should take, if that is known: see {@link isSilent}.
    */
-  async run(batch: TokenBatch, lane: number = DEFAULT_LANE): Promise<InferReply> {
+  async run(
+    batch: TokenBatch,
+    { lane = DEFAULT_LANE, expectedMs = 0 }: { lane?: number; expectedMs?: number } = {},
+  ): Promise<InferReply> {
     const buffers = [batch.ids.buffer, batch.offsets.buffer, batch.secondStarts.buffer];
-    this.#lanes.push(lane);
+    const underWay = { lane, expectedMs };
+    if (this.#underWay.size === 0) this.#lastSign = performance.now();
+    this.#underWay.add(underWay);
     try {
       const reply = await this.#channel.call(batch, buffers, lane);
       this.#busyMs += reply.durationMs;
       return reply;
     } finally {
-      this.#lanes.splice(this.#lanes.indexOf(lane), 1);
+      this.#underWay.delete(underWay);
+      this.#lastSign = performance.now();
     }
   }
 
@@ -66,6 +84,10 @@ export class Device {
     return this.#channel.close();
   }
 }
+
+/** A machine that swaps or is suspended is slow, and not stuck. */
+const TIMES_EXPECTED = 20;
+const LEAST_SILENCE_MS = 1_000;
 
 /** A vocabulary of 250,000 pieces is of no use to a thread that sees only ids. */
 function withoutVocabulary(folder: ModelFolder): ModelFolder {

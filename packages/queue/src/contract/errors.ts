@@ -60,6 +60,14 @@ export class InvalidRequestError extends RankfleetError {
 }
 
 /** No worker has offered this model, or none that is alive serves this revision of it. */
+/** The key stands for another request. */
+export function idempotencyConflict(): InvalidRequestError {
+  return new InvalidRequestError(
+    [{ field: "idempotencyKey", message: "was used before, for another request; use a new key" }],
+    "idempotency_conflict",
+  );
+}
+
 export class ModelNotServedError extends RankfleetError {
   override readonly name = "ModelNotServedError";
   readonly model: string;

@@ -7,6 +7,7 @@ export {
   JobFailedError,
   JobNotFoundError,
   ModelNotServedError,
+  idempotencyConflict,
   RankfleetError,
   RedisUnavailableError,
   toError,
