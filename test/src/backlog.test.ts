@@ -298,6 +298,10 @@ test("a job that was admitted and never queued is swept, one that waits is not",
   const old = (await fleet.redis.hget(queued, "orphan"))!.split(" ");
   old[3] = String(Number(old[3]) - 3_600_000);
   await fleet.redis.hset(queued, "orphan", old.join(" "));
+  // A large job whose producer died before it had queued a part.
+  const parts = keysFor().model("sim").parts("orphan");
+  await fleet.redis.hset(parts, { of: 5, digest: "" });
   expect(await backlog.sweep("sim")).toBe(1);
   expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  expect(await fleet.redis.exists(parts)).toBe(0);
 });

@@ -68,6 +68,23 @@ test("a job that was given up is listed, shown, tried again as new, and gone", a
   expect(await client.deadLetters.redrive(job.id)).toBe("not_found");
 });
 
+test("who cancels a job too late does not take the texts from its dead letter", async () => {
+  const client = fleet.client();
+  await fleet.killWorkers();
+  const worker = await fleet.worker();
+  worker.child.kill("SIGSTOP");
+  const [request] = requests(1, 40);
+  const documents = request!.documents.map((each) => `${each as string} `.repeat(4));
+  const job = await client.enqueue({ ...request!, documents });
+  const payload = keys.payload(job.id.split("@")[0]!);
+  await fleet.redis.set(payload, "no gzip");
+  worker.child.kill("SIGCONT");
+  await expect(job.result()).rejects.toMatchObject({ code: "payload_corrupt" });
+  expect(await job.cancel()).toBe(false);
+  expect(await fleet.redis.get(payload)).toBe("no gzip");
+  await expect.poll(() => client.deadLetters.discard(job.id)).toBe(true);
+});
+
 test("a stranger's garbage can be looked at, exported and discarded, not redriven", async () => {
   const queue = new Queue(keys.queue("standard"), { connection: fleet.redis, prefix: "rankfleet" });
   const client = fleet.client();

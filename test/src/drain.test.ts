@@ -51,6 +51,20 @@ test("what cannot be finished within the grace time is handed back, no try is sp
   expect(performance.now() - taken).toBeLessThan(5_500);
 });
 
+test("a job that was cancelled while it is in a worker's hand can be made again under its key at once", async () => {
+  await fleet.worker({ RANKFLEET_MODEL: `sim=${simulatedFolder({ pairs_per_second: 500 })}` });
+  const client = fleet.client({ model: "sim" });
+  for (const request of requests(5, 200)) {
+    const keyed = { ...request, idempotencyKey: String(request.metadata!["number"]) };
+    const job = await client.enqueue(keyed);
+    await expect.poll(() => job.status()).toBe("active");
+    expect(await job.cancel()).toBe(true);
+    const again = await client.enqueue(keyed);
+    expect(again.id).toBe(job.id);
+    expect((await again.result()).results).toHaveLength(200);
+  }
+});
+
 test("a second SIGTERM hands back at once", async () => {
   const worker = await fleet.worker(env({ RANKFLEET_GRACE_MS: "60000" }));
   const client = fleet.client({ model: "sim" });

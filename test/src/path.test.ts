@@ -164,6 +164,19 @@ test("a request that was too late may be made again under its key", async () => 
   expect((await client.rerank(request)).results).toHaveLength(3);
 });
 
+test("of two requests that come under one key at once, one is the job and the other is refused", async () => {
+  const texts = Array.from({ length: 60 }, (_, i) => `${i} ${passages[i]!}`.repeat(4));
+  const client = fleet.client();
+  await client.rerank({ query, documents });
+  const [first, second] = await Promise.allSettled([
+    client.rerank({ query, documents: texts, idempotencyKey: "both" }),
+    client.rerank({ query, documents: texts.slice(0, 50), idempotencyKey: "both" }),
+  ]);
+  if (first.status === "rejected") throw first.reason;
+  expect(first.value.results).toHaveLength(60);
+  expect(second).toMatchObject({ reason: { code: "idempotency_conflict" } });
+});
+
 test("texts beyond 32 KB travel beside the job, packed, and are gone when it is settled", async () => {
   const client = fleet.client({ model: "nobody" });
   await fleet.redis.hset(
