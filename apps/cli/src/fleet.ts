@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { availableParallelism } from "node:os";
+import { usableCores } from "@rankfleet/core";
 import { fileURLToPath } from "node:url";
 import { startLocalRedis } from "@rankfleet/local-redis";
 import { NODE_FLAGS } from "@rankfleet/worker";
@@ -32,7 +32,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       ? await startLocalRedis({ say: (line) => options.say(line), signal })
       : undefined;
   const redis = options.redis ?? local!.url;
-  const threadsPerWorker = Math.max(1, Math.floor(availableParallelism() / workers));
+  const threadsPerWorker = Math.max(1, Math.floor(usableCores() / workers));
   const env = {
     ...process.env,
     REDIS_URL: redis,

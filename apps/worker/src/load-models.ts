@@ -56,6 +56,7 @@ async function load(
     deviceOptions: settings.deviceOptions,
     dtype: settings.dtype,
     threads: settings.threads,
+    maxTokens: settings.maxTokens,
     maxBatchTokens: settings.maxBatchTokens,
     calibrationFolder: calibrationFolder(settings.cacheFolder),
     cache: ({ revision }) => {

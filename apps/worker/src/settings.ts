@@ -1,4 +1,4 @@
-import { availableParallelism, homedir } from "node:os";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { isRedisUrl } from "@rankfleet/queue";
 import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
@@ -69,7 +69,8 @@ export const workerSettings: {
   readonly device: Setting<z.ZodType<string>>;
   readonly deviceOptions: Setting<z.ZodType<Record<string, unknown> | undefined>>;
   readonly dtype: Setting<z.ZodType<string | undefined>>;
-  readonly threads: Setting<z.ZodType<number>>;
+  readonly threads: Setting<z.ZodType<number | undefined>>;
+  readonly maxTokens: Setting<z.ZodType<number | undefined>>;
   readonly maxBatchTokens: Setting<z.ZodType<number | undefined>>;
   readonly scoreCachePairs: Setting<z.ZodType<number>>;
   readonly scoreCacheTtlMs: Setting<z.ZodType<number>>;
@@ -116,10 +117,16 @@ export const workerSettings: {
   threads: {
     flag: "--threads <number>",
     env: "RANKFLEET_THREADS",
-    parse: wholeNumber({ min: 1, max: 1024 }),
-    default: availableParallelism(),
-    defaultText: "number of cores",
+    parse: wholeNumber({ min: 1, max: 1024 }).optional().describe("a whole number from 1 to 1024"),
+    defaultText: "number of cores, or of the container's quota",
     help: "CPU threads for forward passes.",
+  },
+  maxTokens: {
+    flag: "--max-tokens <number>",
+    env: "RANKFLEET_MAX_TOKENS",
+    parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
+    defaultText: "the model's own limit",
+    help: "Longest pair in tokens: models that take 8,192 are slow at that length, and good at 1,024. Part of the revision.",
   },
   maxBatchTokens: {
     flag: "--max-batch-tokens <number>",

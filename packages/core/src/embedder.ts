@@ -1,4 +1,4 @@
-import { availableParallelism } from "node:os";
+import { usableCores } from "./engine/usable-cores.ts";
 import { ThreadChannel } from "./engine/channel.ts";
 import type { EmbedData, EmbedFacts, EmbedReply, EmbedRequest } from "./engine/embed-thread.ts";
 import { openModelFolder } from "./model/folder.ts";
@@ -38,7 +38,7 @@ export class Embedder {
       config,
       backend: {
         device: options.device ?? "auto",
-        intraOpThreads: options.threads ?? availableParallelism(),
+        intraOpThreads: options.threads ?? usableCores(),
       },
     };
     const thread = new ThreadChannel<EmbedFacts, EmbedRequest, EmbedReply>("embed-thread", data);

@@ -1,3 +1,4 @@
+export { usableCores } from "./engine/usable-cores.ts";
 export { Reranker } from "./reranker.ts";
 export type { RerankerOptions, ScoredDocument, ScoredRequest } from "./reranker.ts";
 export { CoreError } from "./errors.ts";

@@ -77,7 +77,7 @@ export class Reranker {
    * @throws CoreError `model_folder_invalid`, `model_unsupported` or `device_unavailable`.
    */
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
-    const folder = await openModelFolder(path, options.dtype);
+    const folder = await openModelFolder(path, options.dtype, options.maxTokens);
     const { facts } = openModel(folder);
     return new Reranker(facts, await openEngine(folder, facts, options), options);
   }
@@ -157,6 +157,8 @@ export class Reranker {
 }
 
 export interface RerankerOptions extends EngineOptions {
+  /** Longest pair in tokens, for a model that takes more than is wanted. Default: the model's own limit. */
+  readonly maxTokens?: number | undefined;
   /**
    * Largest batch in tokens, padding included. Default: where the device is at its best by its
    * calibration; without one 2,048 on a CPU, 32,768 elsewhere.

@@ -34,6 +34,9 @@ export interface OnnxAttribute {
   readonly ints?: readonly Integer[];
   readonly i?: Integer;
   readonly f?: number;
+  /** Branches and loop bodies. */
+  readonly g?: OnnxGraph | null;
+  readonly graphs?: readonly OnnxGraph[];
 }
 
 export interface OnnxTensor {

@@ -1,6 +1,6 @@
 import { CoreError } from "@rankfleet/core";
 import { linearLayers, type LinearLayer } from "./linear-layers.ts";
-import type { OnnxModel, OnnxNode, OnnxTensor } from "./model-file.ts";
+import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor } from "./model-file.ts";
 import { tensorOf } from "./tensor.ts";
 
 /** Smallest and largest value that an activation took on calibration text. */
@@ -17,7 +17,7 @@ export function activationsToCalibrate(model: OnnxModel): string[] {
 /**
  * int8 with fixed scales (QDQ: QuantizeLinear and DequantizeLinear around each matrix product), in place.
  *
- * Weights are int8, symmetric, with a scale for each output; activations uint8 with the scale that their
+ * Weights are int8 (of seven bits), symmetric, with a scale for each output; activations uint8 with the scale that their
  * calibrated range gives. Nothing depends on what is in the batch, as it does in dynamically quantised
  * files, where one scale is taken over the whole batch, padding included.
  *
@@ -80,6 +80,12 @@ function quantizeActivation(
   return `${name}_dq`;
 }
 
+/**
+ * Seven bits: without VNNI an x86 processor adds two products of uint8 and int8 in 16 bits, which overflow at 127 × 255
+ * × 2, so a file with all eight bits would score differently there.
+ */
+const MOST = 63;
+
 function quantizeWeight(
   { weight, values, inputs, outputs, isTransposed }: LinearLayer,
   nodes: OnnxNode[],
@@ -91,7 +97,7 @@ function quantizeWeight(
   const scales = new Float32Array(outputs);
   for (let i = 0; i < values.length; i++) {
     const channel = channelOf(i);
-    scales[channel] = Math.max(scales[channel]!, Math.abs(values[i]!) / 127, 1e-12);
+    scales[channel] = Math.max(scales[channel]!, Math.abs(values[i]!) / MOST, 1e-12);
   }
   const quantised = Int8Array.from(values, (value, i) => Math.round(value / scales[channelOf(i)]!));
   const dims = isTransposed ? [outputs, inputs] : [inputs, outputs];
@@ -109,9 +115,18 @@ function quantizeWeight(
   return output;
 }
 
-/** The float weights that nobody takes any more. */
+/** The float weights that nobody takes any more, neither here nor in a branch or loop. */
 export function dropUnused({ graph }: OnnxModel): void {
-  const used = new Set(graph.node.flatMap(({ input }) => input));
-  for (const { name } of graph.output) used.add(name);
+  const used = new Set(namesUsedIn(graph));
   graph.initializer = graph.initializer.filter(({ name }) => used.has(name));
+}
+
+function* namesUsedIn(graph: OnnxGraph): Generator<string> {
+  for (const { name } of graph.output) yield name;
+  for (const { input, attribute = [] } of graph.node) {
+    yield* input;
+    for (const { g, graphs = [] } of attribute) {
+      for (const inner of g ? [g, ...graphs] : graphs) yield* namesUsedIn(inner);
+    }
+  }
 }

@@ -2,6 +2,7 @@ import { kneeTokens, type CostSample } from "../batch/cost.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { CALIBRATION_DOCUMENTS, CALIBRATION_QUERY, wordsFor } from "./calibration-texts.ts";
+import { CoreError } from "../errors.ts";
 import type { Device } from "./device.ts";
 import type { ScoreRequest } from "./request.ts";
 
@@ -35,8 +36,9 @@ export async function calibrate(
   maxTokens: number,
 ): Promise<Calibration> {
   const sequences: Int32Array[] = [];
-  for (const length of LENGTHS) {
-    if (length <= maxTokens) sequences.push(await sequenceOf(length, encode));
+  const lengths = LENGTHS.filter((length) => length <= maxTokens);
+  for (const length of lengths.length > 0 ? lengths : [maxTokens]) {
+    sequences.push(await sequenceOf(length, encode));
   }
   const isOnCpu = devices[0]!.name === "cpu";
   const shapes = sequences
@@ -52,7 +54,15 @@ export async function calibrate(
     const tokens = rows * ids.length;
     const expectedMs = slowest * tokens;
     if (samples.length > 0 && (expectedMs > LONGEST_PASS_MS || performance.now() > end)) continue;
-    const ms = await timePasses(devices, ids, rows, SAMPLE_MS);
+    let ms: number;
+    try {
+      ms = await timePasses(devices, ids, rows, SAMPLE_MS);
+    } catch (error) {
+      // Too large for the device's memory: what is smaller has been measured, and the rest is larger still.
+      const isCrash = CoreError.isInstance(error) && error.code === "engine_crashed";
+      if (isCrash || samples.length === 0) throw error;
+      break;
+    }
     samples.push({ rows, length: ids.length, ms });
     slowest = Math.max(slowest * 0.5, ms / tokens);
     largest = Math.max(largest, tokens);
@@ -92,6 +102,7 @@ export interface Probe {
   readonly harmless: () => TokenBatch;
 }
 
+/** @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it. */
 export async function probe(device: Device, encode: Encode): Promise<Probe> {
   const texts = { query: CALIBRATION_QUERY, documents: CALIBRATION_DOCUMENTS };
   const { pairs } = await encode({ texts });
@@ -101,6 +112,11 @@ export async function probe(device: Device, encode: Encode): Promise<Probe> {
   }));
   const reference: number[] = [];
   for (const row of rows) reference.push((await device.run(batchOf([row]))).logits[0]!);
+  const odd = reference.find((logit) => !Number.isFinite(logit));
+  if (odd !== undefined) {
+    const message = `answers ${odd} for an ordinary pair on ${device.name}: are these weights too narrow for the model (fp16 overflows at 65,504)?`;
+    throw new CoreError("model_unsupported", message, { field: "model" });
+  }
   const { logits } = await device.run(batchOf(rows));
   const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
   return { reference, deviation, harmless: () => batchOf([rows[0]!]) };

@@ -106,8 +106,8 @@ export interface ThreadService<Ready, Request, Reply> {
   answer(request: Request): Promise<{
     reply: Reply;
     transfer: readonly Transferable[];
-    /** While others wait in the thread, this one may travel with the next ones. Default false. */
-    isPatient?: boolean;
+    /** Whether this one may travel with the answer to the call that is next. Default: it may not. */
+    mayWaitFor?: (next: Request) => boolean;
   }>;
   close(): Promise<void>;
   /** The code of an error that `answer` throws without one. */
@@ -140,19 +140,19 @@ export async function serveThread<Data, Ready, Request, Reply>(
   };
   const serve = async (): Promise<void> => {
     isBusy = true;
-    for (let call = waiting.next(); call !== undefined; call = waiting.next()) {
+    for (let call = waiting.next(); call !== undefined;) {
       if ("close" in call) {
         await service.close();
         port.close();
         return;
       }
-      let mayWait = false;
+      let mayWaitFor: ((next: Request) => boolean) | undefined;
       try {
-        const { reply, transfer, isPatient } = await service.answer(call.request);
+        const { reply, transfer, ...answer } = await service.answer(call.request);
         const now = performance.now();
         if (answers.length === 0) heldSince = now;
-        mayWait =
-          isPatient === true && call.lane > LAST_URGENT_LANE && now - heldSince < LONGEST_HOLD_MS;
+        const mayWait = call.lane > LAST_URGENT_LANE && now - heldSince < LONGEST_HOLD_MS;
+        if (mayWait) mayWaitFor = answer.mayWaitFor;
         answers.push({ id: call.id, reply });
         transfers.push(...transfer);
       } catch (error) {
@@ -162,7 +162,9 @@ export async function serveThread<Data, Ready, Request, Reply>(
       for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
         waiting.push(got.message as ThreadCall<Request>);
       }
-      if (!mayWait || !waiting.hasCall) send();
+      call = waiting.next();
+      const next = call !== undefined && "request" in call ? call.request : undefined;
+      if (next === undefined || mayWaitFor?.(next) !== true) send();
     }
     isBusy = false;
   };

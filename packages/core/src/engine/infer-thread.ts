@@ -16,7 +16,7 @@ export interface InferReply {
   readonly durationMs: number;
 }
 
-/** Of longer passes the news is dear, and sending it cheap. */
+/** Of longer passes the news is dear, and sending it cheap; and behind a longer one it would be late. */
 const SHORT_PASS_MS = 10;
 
 await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ folder, backend }) => {
@@ -28,13 +28,15 @@ await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ fold
     fallback: "inference_failed",
     answer: async (batch) => {
       const start = performance.now();
+      const batchTokens = batch.ids.length;
       const results = await session.run(model.inputs(batch, inputs));
       const logits = model.logits(results, outputs, batch.offsets.length - 1);
       const durationMs = performance.now() - start;
       return {
         reply: { logits, durationMs },
         transfer: [logits.buffer],
-        isPatient: durationMs < SHORT_PASS_MS,
+        mayWaitFor: (next) =>
+          durationMs * Math.max(1, next.ids.length / batchTokens) < SHORT_PASS_MS,
       };
     },
     close: () => session.close(),

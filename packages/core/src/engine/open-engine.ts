@@ -1,4 +1,4 @@
-import { availableParallelism } from "node:os";
+import { totalmem } from "node:os";
 import type { ModelFacts } from "../model/family.ts";
 import type { ModelFolder } from "../model/folder.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
@@ -15,6 +15,7 @@ import {
 } from "./calibration.ts";
 import { Device } from "./device.ts";
 import { Encoder } from "./encoder.ts";
+import { usableCores } from "./usable-cores.ts";
 
 export interface EngineOptions {
   /** Weights to take: `fp32`, `fp16`, `int8`, `q8`, `q4` …; by default the first that the folder has. */
@@ -93,6 +94,13 @@ class DevicePool {
  */
 const LARGE_WEIGHTS_BYTES = 512 * 1024 * 1024;
 
+/** Of the machine's memory, or the container's, sessions may take half: weights, and as much again for a pass. */
+function fits({ weightsBytes }: ModelFolder, sessions: number): boolean {
+  // 0 or a number beyond all memory where nothing constrains the process.
+  const constrained = process.constrainedMemory() || Infinity;
+  return 2 * weightsBytes * sessions < 0.5 * Math.min(constrained, totalmem());
+}
+
 async function openDevices(
   pool: DevicePool,
   folder: ModelFolder,
@@ -102,10 +110,12 @@ async function openDevices(
   tokenizing: Promise<unknown>,
 ): Promise<{ devices: readonly Device[]; calibration: Calibration | undefined }> {
   const { deviceOptions, device = "auto" } = options;
-  const threads = options.threads ?? availableParallelism();
+  const threads = options.threads ?? usableCores();
   const isOnCpu = device === "cpu" || device === "auto";
   const canSplit = isOnCpu && folder.weightsBytes < LARGE_WEIGHTS_BYTES;
-  const splits = canSplit ? coreSplits(threads) : [{ sessions: 1, intraOpThreads: threads }];
+  const one: CoreSplit = { sessions: 1, intraOpThreads: threads };
+  const fitting = coreSplits(threads).filter(({ sessions }) => fits(folder, sessions));
+  const splits = canSplit && fitting.length > 0 ? fitting : [one];
   const open = ({ sessions, intraOpThreads }: CoreSplit): Promise<Device[]> =>
     pool.open(
       Array.from({ length: sessions }, () =>

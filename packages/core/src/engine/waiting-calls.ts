@@ -10,11 +10,6 @@ export class WaitingCalls<Request> {
   readonly #calls: ThreadCall<Request>[] = [];
   #overtaken = 0;
 
-  /** Whether something other than the end waits. */
-  get hasCall(): boolean {
-    return this.#calls.some((call) => !("close" in call));
-  }
-
   push(call: ThreadCall<Request>): void {
     this.#calls.push(call);
   }

@@ -115,7 +115,9 @@ function requireOneLabel({ path, config }: ModelFolder): void {
  * positions from pad_token_id + 1, so their table is that much longer than what fits.
  */
 export function maxTokens({ path, config, tokenizerConfig }: ModelFolder): number {
-  const isRoberta = /roberta|camembert/u.test(config.model_type ?? "");
+  // Jina's configs name the architecture and no type.
+  const names = [config.model_type, ...(config.architectures ?? [])].join(" ");
+  const isRoberta = /roberta|camembert/iu.test(names);
   const offset = isRoberta ? (config.pad_token_id ?? 1) + 1 : 0;
   const positions = (config.max_position_embeddings ?? Infinity) - offset;
   const limit = Math.min(tokenizerConfig.model_max_length ?? Infinity, positions);

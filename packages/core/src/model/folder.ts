@@ -64,9 +64,15 @@ const DTYPES: readonly (readonly [suffix: string, dtype: string])[] = [
  * Reads everything about a model but its weights.
  *
  * @param dtype Which weights to take, e.g. `fp32` or `q8`; by default the first that the folder has.
+ * @param maxTokens Longest pair; by default, and at most, what the model's own files say. It has a say in scores, and
+ *   so in the revision.
  * @throws CoreError `model_folder_invalid` naming the file and what is wrong with it.
  */
-export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
+export async function openModelFolder(
+  path: string,
+  dtype?: string,
+  maxTokens?: number,
+): Promise<ModelFolder> {
   const folder = resolve(path);
   const files = await listFiles(folder);
   if (files.includes("config.json")) {
@@ -74,19 +80,20 @@ export async function openModelFolder(path: string, dtype?: string): Promise<Mod
     if (config.model_type === SIMULATED_MODEL_TYPE) return simulatedFolder(folder, config);
   }
   const weights = findWeights(folder, files, dtype);
+  const noConfig: TokenizerConfig = {};
   const [config, tokenizerJson, tokenizerConfig] = await Promise.all([
     readJson<ModelConfig>(folder, "config.json"),
     readJson<TokenizerJson>(folder, "tokenizer.json"),
     files.includes("tokenizer_config.json")
       ? readJson<TokenizerConfig>(folder, "tokenizer_config.json")
-      : {},
+      : noConfig,
   ]);
   if (typeof tokenizerJson.model?.type !== "string") {
     throw invalid(
       `${join(folder, "tokenizer.json")} has no model; is it a Hugging Face fast tokenizer?`,
     );
   }
-  const external = files.filter((file) => file.startsWith(`${weights.file}_data`));
+  const external = files.filter((file) => isExternalData(file, weights.file));
   const identity = [
     "config.json",
     "tokenizer.json",
@@ -98,15 +105,27 @@ export async function openModelFolder(path: string, dtype?: string): Promise<Mod
     path: folder,
     config,
     tokenizerJson,
-    tokenizerConfig,
+    tokenizerConfig:
+      maxTokens === undefined
+        ? tokenizerConfig
+        : {
+            ...tokenizerConfig,
+            model_max_length: Math.min(maxTokens, tokenizerConfig.model_max_length ?? Infinity),
+          },
     weights: join(folder, weights.file),
     weightsBytes: await totalBytes(folder, [weights.file, ...external]),
     dtype: weights.dtype,
     revision: await digest(
       folder,
       identity.filter((file) => files.includes(file)),
+      maxTokens === undefined ? "" : `max tokens ${maxTokens}`,
     ),
   };
+}
+
+/** Weights beside the graph: `model.onnx_data`, `model.onnx_data_1` (optimum), `model.onnx.data` (PyTorch's exporter). */
+export function isExternalData(file: string, graph: string): boolean {
+  return file.startsWith(`${graph}_data`) || file.startsWith(`${graph}.data`);
 }
 
 /** `model_type` of a folder that holds nothing but a `config.json`: see `simulated.ts`. */
@@ -177,8 +196,8 @@ async function totalBytes(folder: string, files: readonly string[]): Promise<num
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function digest(folder: string, files: readonly string[]): Promise<string> {
-  const hash = createHash("sha256");
+async function digest(folder: string, files: readonly string[], more = ""): Promise<string> {
+  const hash = createHash("sha256").update(more);
   for (const file of files.toSorted()) {
     hash.update(`${file}\0`);
     // In pieces this large a model in the box takes 9 ms instead of 20.

@@ -92,6 +92,27 @@ test("refuse, too many parts, no text and lone surrogates fail the one document,
   expect(rows(split)).toHaveLength(1);
 });
 
+test("a query that is cut is said, refused with refuse, and whole in split where the pair fits", () => {
+  const long = "red bike ".repeat(40);
+  expect(encode(long, ["a car"], {}).documents[0]).toMatchObject({ isTruncated: true });
+  expect(encode(long, ["a car"], { longDocuments: "refuse" }).documents[0]?.failure).toMatchObject({
+    code: "document_too_long",
+  });
+  const half = "red bike ".repeat(9).trim();
+  const [plain, split] = [{}, { longDocuments: "split" } as const].map((policy) =>
+    encode(half, ["a car"], policy),
+  );
+  expect(rows(split!)).toEqual(rows(plain!));
+  expect(split!.documents[0]).toMatchObject({ pairs: 1, isTruncated: false });
+});
+
+test("where the document's tokens are of type 0, no token is of type 1", () => {
+  const template = { ...parsePairTemplate(folder.tokenizerJson), documentType: 0 };
+  const model = { tokenizer, template, maxTokens: 32 };
+  const { pairs } = encodePairs("red bike", ["a car"], {}, model);
+  expect(pairs.secondStarts[0]).toBe(pairs.offsets[1]);
+});
+
 test("only_second keeps the query whole, and refuses one that leaves no room", () => {
   const request = encode("red bike red bike", ["wheel ".repeat(100)], {
     truncation: "only_second",

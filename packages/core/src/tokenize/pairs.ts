@@ -21,7 +21,7 @@ export interface EncodedPairs {
   /** All ids of all pairs. Pair i is `ids[offsets[i] … offsets[i + 1])`. */
   readonly ids: Int32Array<ArrayBuffer>;
   readonly offsets: Int32Array<ArrayBuffer>;
-  /** Per pair, the place within it from which token type 1 holds. */
+  /** Per pair, the place within it from which token type 1 holds; its end if the model has only type 0. */
   readonly secondStarts: Int32Array<ArrayBuffer>;
   /** Per pair, a hash of all that its score depends on beside the model; if equal pairs are to be shared. */
   readonly hashes?: Int32Array<ArrayBuffer>;
@@ -34,7 +34,7 @@ export interface EncodedDocument {
   readonly pairs: number;
   /** Tokens that the model will read for it, query and special tokens included. */
   readonly tokens: number;
-  /** Some of the document's text will not be read. */
+  /** Some of the document's text, or of the query's beside it, will not be read. */
   readonly isTruncated: boolean;
   readonly failure?: CoreFailure;
 }
@@ -105,11 +105,8 @@ function queryIds(
     throw new CoreError("invalid_input", "has no token that the model knows how to read", {
       field: "query",
     });
-  if (policy.longDocuments === "split") {
-    // A query takes at most half of a part: else every part would hold next to nothing.
-    return ids.slice(0, Math.floor(room / 2));
-  }
-  if (policy.truncation === "only_second" && ids.length >= room) {
+  const mustBeWhole = policy.longDocuments !== "split" && policy.truncation === "only_second";
+  if (mustBeWhole && ids.length >= room) {
     throw new CoreError(
       "query_too_long",
       `leaves no room for a document, of which there is for ${room} tokens in all; shorten it or use truncation "longest_first"`,
@@ -127,7 +124,9 @@ function documentIds(
 ): DocumentIds {
   const cap = policy.maxTokensPerDocument;
   if (policy.longDocuments === "split" && cap === undefined) {
-    return { ids: tokenizer.encode(document), isCut: false };
+    // No more than what is refused for its many parts.
+    const { ids } = tokenizer.encodeStart(document, MAX_PARTS_PER_DOCUMENT * room);
+    return { ids, isCut: false };
   }
   const limit = policy.longDocuments === "split" ? cap! : Math.min(cap ?? Infinity, room);
   const { ids, isComplete } = tokenizer.encodeStart(document, limit + 1);
@@ -183,11 +182,11 @@ class PairEncoder {
       policy.truncation ?? "longest_first",
     );
     if (kept === undefined) throw new Error("bug: a query without room passed queryIds");
-    const isTruncated = isCut || kept.document < ids.length;
+    const isTruncated = isCut || kept.document < ids.length || kept.query < this.#query.length;
     if (isTruncated && policy.longDocuments === "refuse") {
       throw new CoreError(
         "document_too_long",
-        `does not fit: beside this query there is room for ${kept.document} tokens; shorten it or set longDocuments to "truncate" or "split"`,
+        `does not fit: query and document have room for ${this.#room} tokens together, of which ${kept.document} would be the document's; shorten one of them or set longDocuments to "truncate" or "split"`,
       );
     }
     this.#push(kept.query, ids, 0, kept.document);
@@ -195,7 +194,13 @@ class PairEncoder {
   }
 
   #addParts({ ids, isCut }: DocumentIds): boolean {
-    const part = this.#room - this.#query.length;
+    if (this.#query.length + ids.length <= this.#room) {
+      this.#push(this.#query.length, ids, 0, ids.length);
+      return isCut;
+    }
+    // A query takes at most half of a part: else every part would hold next to nothing.
+    const query = Math.min(this.#query.length, Math.floor(this.#room / 2));
+    const part = this.#room - query;
     const parts = Math.ceil(ids.length / part);
     if (parts > MAX_PARTS_PER_DOCUMENT) {
       throw new CoreError(
@@ -204,22 +209,23 @@ class PairEncoder {
       );
     }
     for (let start = 0; start < ids.length; start += part) {
-      this.#push(this.#query.length, ids, start, Math.min(start + part, ids.length));
+      this.#push(query, ids, start, Math.min(start + part, ids.length));
     }
-    return isCut;
+    return isCut || query < this.#query.length;
   }
 
   #push(queryLength: number, document: readonly number[], from: number, to: number): void {
-    const { before, between, after, betweenOfQuery } = this.#template;
+    const { before, between, after, betweenOfQuery, documentType } = this.#template;
     const ids = this.#ids;
     const start = ids.length;
     for (const id of before) ids.push(id);
     for (let i = 0; i < queryLength; i++) ids.push(this.#query[i]!);
     for (const id of between) ids.push(id);
-    this.#secondStarts.push(before.length + queryLength + betweenOfQuery);
     for (let i = from; i < to; i++) ids.push(document[i]!);
     for (const id of after) ids.push(id);
     this.#offsets.push(ids.length);
+    const secondStart = before.length + queryLength + betweenOfQuery;
+    this.#secondStarts.push(documentType === 0 ? ids.length - start : secondStart);
     if (ids.length - start > this.#room + this.#template.specialTokens) {
       throw new Error("bug: a pair is longer than the model allows");
     }

@@ -19,6 +19,7 @@ const bertLayout = {
   before: [101],
   between: [102],
   after: [102],
+  documentType: 1,
   betweenOfQuery: 1,
   specialTokens: 3,
 };
@@ -33,7 +34,14 @@ test.each<{ name: string; post_processor: PostProcessor; layout: object }>([
   {
     name: "RobertaProcessing",
     post_processor: { type: "RobertaProcessing", cls: ["<s>", 0], sep: ["</s>", 2] },
-    layout: { before: [0], between: [2, 2], after: [2], betweenOfQuery: 2, specialTokens: 4 },
+    layout: {
+      before: [0],
+      between: [2, 2],
+      after: [2],
+      documentType: 0,
+      betweenOfQuery: 2,
+      specialTokens: 4,
+    },
   },
   {
     name: "a template inside a Sequence",

@@ -10,7 +10,9 @@ export interface PairTemplate {
   readonly before: readonly number[];
   readonly between: readonly number[];
   readonly after: readonly number[];
-  /** How many of `between` still carry token type 0; the document and the rest carry type 1. */
+  /** Token type of the document: 1 as in BERT, 0 as in RoBERTa, where all tokens are of one type. */
+  readonly documentType: number;
+  /** How many of `between` still carry token type 0; the rest are of the document's type. */
   readonly betweenOfQuery: number;
   /** Special tokens in all: what a pair costs beyond its two texts. */
   readonly specialTokens: number;
@@ -71,7 +73,7 @@ function piecesOf(processor: Template): Piece[] {
       ];
     }
     case "RobertaProcessing": {
-      // RoBERTa was trained with token type 0 throughout; the family feeds zeros for it.
+      // RoBERTa was trained with token type 0 throughout.
       const [cls, sep] = [[processor.cls[1]], [processor.sep[1]]];
       return [
         { ids: cls, typeId: 0 },
@@ -119,6 +121,7 @@ function layOut(pieces: readonly Piece[]): PairTemplate {
     before,
     between: middle,
     after,
+    documentType: pieces[b]!.typeId,
     betweenOfQuery: idsOf(between.filter((piece) => piece.typeId === 0)).length,
     specialTokens: before.length + middle.length + after.length,
   };

@@ -63,6 +63,22 @@ describe.each([
     expect(tokenizer.encodeStart(text, all.length)).toEqual({ ids: all, isComplete: true });
   });
 
+  test.each(["日本語東京の喫茶店", "aGVsbG8gd29ybGQ+", "🙂👩‍👧", "abc"])(
+    "also where no white space says where to cut: %s",
+    (piece) => {
+      const text = piece.repeat(Math.ceil(12_000 / piece.length));
+      const { ids, isComplete } = tokenizer.encodeStart(text, 100);
+      expect(isComplete).toBe(ids.length <= 100);
+      expect(ids.slice(0, 101)).toEqual(tokenizer.encode(text).slice(0, 101));
+    },
+  );
+
+  test("a megabyte without white space costs no more than its beginning", () => {
+    const text = "aGVsbG8+d29ybGQ/".repeat(65_536);
+    const { ids, isComplete } = tokenizer.encodeStart(text, 500);
+    expect([ids.length, isComplete]).toEqual([501, false]);
+  });
+
   test("a literal special token is text", () => {
     const literal = special.map((token) => token.content).join(" a ");
     const unknown = special.find((token) => /unk/iu.test(token.content))!.id;

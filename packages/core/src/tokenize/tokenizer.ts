@@ -1,4 +1,5 @@
 import { Tokenizer } from "@huggingface/tokenizers";
+import { CoreError } from "../errors.ts";
 import type { TokenizerJson } from "./tokenizer-json.ts";
 
 /**
@@ -28,8 +29,8 @@ export class TextTokenizer {
 
   /**
    * At least the first `limit` ids of `text`, or all of them if it has fewer; `isComplete` says which.
-   * A megabyte of text whose first 512 tokens are wanted costs a few kilobytes: the text is cut at
-   * white space far behind the limit, which no pre-tokenizer joins across.
+   * A megabyte of text whose first 512 tokens are wanted costs a few kilobytes: the text is cut far behind
+   * the limit, at white space, which no pre-tokenizer joins across, or where there is none anywhere.
    */
   encodeStart(text: string, limit: number): { ids: number[]; isComplete: boolean } {
     const words = this.#words;
@@ -37,7 +38,12 @@ export class TextTokenizer {
     const ids: number[] = [];
     for (const [word] of text.matchAll(WORD)) {
       if (ids.length > limit) return { ids, isComplete: false };
-      for (const id of this.#encodeWord(word, words)) ids.push(id);
+      const left = limit - ids.length;
+      if (word.length > endOfStart(left)) {
+        const start = this.#encodeWhole(word, left);
+        for (const id of start.ids) ids.push(id);
+        if (!start.isComplete) return { ids, isComplete: false };
+      } else for (const id of this.#encodeWord(word, words)) ids.push(id);
     }
     return { ids, isComplete: true };
   }
@@ -54,17 +60,25 @@ export class TextTokenizer {
   }
 
   #encodeWhole(text: string, limit: number): { ids: number[]; isComplete: boolean } {
-    const cut = cutAtWhiteSpace(text, limit * 16 + 1024);
+    const cut = placeToCut(text, endOfStart(limit));
     if (cut < text.length) {
       const ids = this.#encode(text.slice(0, cut));
-      if (ids.length > limit) return { ids, isComplete: false };
+      // The last ones may be the cut's doing.
+      if (ids.length > limit) return { ids: ids.slice(0, limit + 1), isComplete: false };
     }
     return { ids: this.#encode(text), isComplete: true };
   }
 
   #encode(text: string): number[] {
     if (text === "") return [];
-    return this.#tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }).ids;
+    try {
+      return this.#tokenizer.encode(text.toWellFormed(), { add_special_tokens: false }).ids;
+    } catch (cause) {
+      // The library hands all pieces of what it cannot split to one call.
+      if (!(cause instanceof RangeError)) throw cause;
+      const message = `has ${text.length} characters with too little white space to tokenise; set maxTokensPerDocument, or cut it up`;
+      throw new CoreError("invalid_input", message, { cause });
+    }
   }
 }
 
@@ -92,11 +106,18 @@ function isWordwise({
   );
 }
 
-function cutAtWhiteSpace(text: string, from: number): number {
+/** Characters that surely hold so many tokens, and the change that a cut makes to the last of them. */
+function endOfStart(tokens: number): number {
+  return tokens * 16 + 1024;
+}
+
+function placeToCut(text: string, from: number): number {
   if (text.length <= from * 2) return text.length;
   const window = text.slice(from, from * 2);
   const found = window.search(/\s\S/u);
-  return found < 0 ? text.length : from + found;
+  if (found >= 0) return from + found;
+  const isInsidePair = /^[\uDC00-\uDFFF]/u.test(text.slice(from));
+  return isInsidePair ? from + 1 : from;
 }
 
 /** A lone surrogate: `toWellFormed` keeps it out of every text, so a renamed entry matches nothing. */

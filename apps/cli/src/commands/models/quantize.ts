@@ -117,7 +117,7 @@ async function requireRoom(from: string, to: string): Promise<void> {
 /** Everything but the source's own weights. */
 async function copyFolder(from: string, to: string): Promise<void> {
   await mkdir(join(to, "onnx"), { recursive: true });
-  const isWeights = (path: string): boolean => /\.onnx(?:_data)?$/u.test(path);
+  const isWeights = (path: string): boolean => /\.onnx(?:[._]data.*)?$/u.test(path);
   await cp(from, to, { recursive: true, filter: (path) => !isWeights(path) });
 }
 
