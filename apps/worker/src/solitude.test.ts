@@ -10,7 +10,7 @@ test("who is alone has nobody beside it, whoever came before or comes meanwhile"
     inside.add(name);
     company[name] = [...inside];
     await sleep(5);
-    company[name] = [...new Set([...company[name]!, ...inside])];
+    company[name] = [...new Set([...company[name], ...inside])];
     inside.delete(name);
   };
   await Promise.all([

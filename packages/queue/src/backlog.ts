@@ -196,10 +196,10 @@ export class Backlog {
 
   /** Whether a queue still has the job, or a part of it, and has not given it up. */
   async #isQueued(model: string, jobId: string): Promise<boolean> {
-    const { queues, parts } = this.#keys.model(model);
-    const of = Number((await this.#redis.hget(parts(jobId), "of")) ?? 0);
+    const keys = this.#keys.model(model);
+    const of = Number((await this.#redis.hget(keys.parts(jobId), "of")) ?? 0);
     const partIds = Array.from({ length: of }, (_, index) => partId({ job: jobId, index }));
-    for (const queue of queues) {
+    for (const queue of keys.queues) {
       const base = `${this.#keys.prefix}:${queue}`;
       for (const id of [jobId, ...partIds]) {
         if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;

@@ -29,7 +29,7 @@ function batcherOn(answer: (pair: number) => number): Batcher {
       const logits = Float32Array.from({ length: rows }, (_, row) => answer(batch.ids[2 * row]!));
       return Promise.resolve({ logits, durationMs: 1 });
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   };
   const device = { name: "fake", inFlight: 0, inFlightUpTo: () => 0, isSilent: false, run };
