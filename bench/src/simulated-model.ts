@@ -6,10 +6,16 @@ import { join } from "node:path";
 /** A folder of core's simulated model: latency from a cost model, no arithmetic. `{}`: no limit. */
 export async function simulatedModel(cost: Readonly<Record<string, number>>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "rankfleet-bench-simulated-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  if (folders.push(folder) === 1) process.once("exit", removeFolders);
   const config = { model_type: "rankfleet-simulated", rankfleet: { simulated: cost } };
   await writeFile(join(folder, "config.json"), JSON.stringify(config));
   return folder;
+}
+
+const folders: string[] = [];
+
+function removeFolders(): void {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }
 
 /** Requests of documents of 64 bytes, no two alike. */

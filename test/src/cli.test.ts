@@ -163,6 +163,31 @@ test("run writes a line for each request, and failures to the errors file", asyn
   expect(again).toMatchObject({ code: 1, stderr: expect.stringContaining("--resume") as string });
 });
 
+test("run refuses what can be read only once", async () => {
+  const { code, stderr } = await run(["run", "/dev/null", "--output", join(folder, "pipe.jsonl")]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("no plain file") as string]);
+});
+
+test("run --local replaces a worker that was killed, whatever prefix the environment names", async () => {
+  const input = writeInput("local.jsonl", 150, 30);
+  const output = join(folder, "local.out.jsonl");
+  const running = start(["run", input, "--output", output, "--local", "1"], {
+    RANKFLEET_PREFIX: "elsewhere",
+  });
+  await expect
+    .poll(() => existsSync(output) && readFileSync(output, "utf8").length > 0, { timeout: 20_000 })
+    .toBe(true);
+  const children = readFileSync(`/proc/${running.pid}/task/${running.pid}/children`, "utf8");
+  const worker = children
+    .trim()
+    .split(" ")
+    .find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("\0worker"));
+  process.kill(Number(worker), "SIGKILL");
+  const { code, stderr } = await running.ended;
+  expect([code, stderr]).toEqual([0, expect.stringContaining("takes its place") as string]);
+  expect(lines(output)).toHaveLength(150);
+}, 40_000);
+
 test("run --resume after a kill has every line exactly once", async () => {
   const input = writeInput("bulk.jsonl", 150, 30);
   const output = join(folder, "bulk.out.jsonl");

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -111,6 +111,8 @@ test.each([
   [["eval", corpus, "--first-stage", "google"], 2, "must be bm25"],
   [["eval", corpus, "--first-stage", "dense"], 1, "--embedding"],
   [["eval", "/nowhere"], 1, "/nowhere/corpus.jsonl"],
+  [["eval", corpus, "--report", "/nowhere/report.html"], 1, "no folder /nowhere"],
+  [["eval", corpus, "--cascade", "/nowhere"], 1, "no model folder at /nowhere"],
   [["judge", corpus, "--output", "x"], 2, "--endpoint"],
 ])("%j is refused with exit %i", async (args, code, words) => {
   const ended = await run(args);
@@ -166,6 +168,24 @@ test("judge labels pairs, compares them with people's labels, and pays for none 
     expect(asked).toBe(first.pairs);
     const labelled = await evaluate("--qrels", output, "--max-queries", "5");
     expect(labelled.queries).toBeGreaterThan(0);
+    // What a judge is for: texts that nobody has judged.
+    const unjudged = join(folder, "unjudged");
+    mkdirSync(unjudged);
+    for (const file of ["corpus.jsonl", "queries.jsonl"]) {
+      copyFileSync(join(corpus, file), join(unjudged, file));
+    }
+    const firstId = (name: string): string => {
+      const [line = ""] = readFileSync(join(corpus, name), "utf8").split("\n");
+      return (JSON.parse(line) as { id: string }).id;
+    };
+    const mine = join(folder, "mine.trec");
+    writeFileSync(mine, `${firstId("queries.jsonl")} Q0 ${firstId("corpus.jsonl")} 1 1.5 mine\n`);
+    const how = [...args.slice(2, 6), "--run", mine, "--output", join(folder, "fresh.qrels")];
+    const fresh = await run(["judge", unjudged, ...how]);
+    expect([fresh.code, fresh.stdout]).toEqual([
+      0,
+      expect.stringContaining("none of these pairs has a human label") as string,
+    ]);
   } finally {
     server.close();
   }

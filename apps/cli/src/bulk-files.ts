@@ -54,6 +54,7 @@ export class BulkFiles {
   ): Promise<BulkFiles> {
     const { output } = options;
     const errorsPath = `${output.replace(/\.jsonl$/u, "")}.errors.jsonl`;
+    await requireFile(input);
     const lines = await countLines(input);
     for (const file of [output, errorsPath]) {
       if (!existsSync(file)) continue;
@@ -222,6 +223,15 @@ const OUTSIDE: ReadonlySet<string> = new Set([
   "payload_missing",
   "client_closed",
 ]);
+
+/** It is read twice: for its length, and for its requests. */
+async function requireFile(file: string): Promise<void> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined || found.isFile()) return;
+  throw new BulkFilesError(
+    `${file} is no plain file: write what comes through a pipe to one first`,
+  );
+}
 
 async function isSame(one: string, other: string): Promise<boolean> {
   const [a, b] = await Promise.all([stat(one), stat(other)]);

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { usableCores } from "@rankfleet/core";
 import { fileURLToPath } from "node:url";
 import { startLocalRedis } from "@rankfleet/local-redis";
+import { DEFAULT_PREFIX } from "@rankfleet/queue/contract";
 import { NODE_FLAGS } from "@rankfleet/worker";
 
 /** A Redis and some workers that live as long as one command. */
@@ -39,18 +40,40 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     RANKFLEET_THREADS: String(threadsPerWorker),
     RANKFLEET_PORT: "0",
     LOG_LEVEL: process.env["LOG_LEVEL"] ?? "warn",
-    ...(options.prefix === undefined ? {} : { RANKFLEET_PREFIX: options.prefix }),
+    // Of a Redis of our own the prefix is ours too, whatever the environment says of another one.
+    ...(local === undefined && options.prefix === undefined
+      ? {}
+      : { RANKFLEET_PREFIX: options.prefix ?? DEFAULT_PREFIX }),
     ...(options.models === undefined ? {} : { RANKFLEET_MODEL: options.models.join(",") }),
   };
-  const started: ChildProcess[] = [];
+  const started = new Set<ChildProcess>();
+  let isStopping = false;
   const stop = async (): Promise<void> => {
-    await Promise.all(started.map(endWorker));
+    isStopping = true;
+    await Promise.all([...started].map(endWorker));
     await local?.stop();
   };
+  const urls: string[] = [];
+  let restarts = 0;
+  /** A worker that ends by itself, e.g. killed by a document, is replaced: nobody else looks after these. */
+  const keepOne = async (place: number): Promise<void> => {
+    const { url, ended } = await startWorker(env, started, signal);
+    urls[place] = url;
+    void ended
+      .then((how) => {
+        if (isStopping || signal.aborted) return;
+        options.say(`a worker ended (${how}); another one takes its place`);
+        if (++restarts > MOST_RESTARTS) throw new Error(`${restarts} workers have ended`);
+        return keepOne(place);
+      })
+      .catch((error: unknown) => {
+        if (isStopping || signal.aborted) return;
+        options.say(`error: no worker can be kept alive: ${(error as Error).message}`);
+        process.kill(process.pid, "SIGTERM");
+      });
+  };
   try {
-    const urls = await Promise.all(
-      Array.from({ length: workers }, () => startWorker(env, started, signal)),
-    );
+    await Promise.all(Array.from({ length: workers }, (_, place) => keepOne(place)));
     return { redis, workers, threadsPerWorker, counters: () => readCounters(urls), stop };
   } catch (error) {
     await stop();
@@ -58,12 +81,15 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   }
 }
 
+/** A document that kills costs three; more than some such documents is no accident. */
+const MOST_RESTARTS = 12;
+
 /** Resolves with the address of the worker's metrics once it takes jobs. */
 function startWorker(
   env: NodeJS.ProcessEnv,
-  started: ChildProcess[],
+  started: Set<ChildProcess>,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ readonly url: string; readonly ended: Promise<string> }> {
   signal.throwIfAborted();
   const program = fileURLToPath(new URL("../bin/rankfleet.mjs", import.meta.url));
   const child = spawn(process.execPath, [...NODE_FLAGS, program, "worker"], {
@@ -72,14 +98,20 @@ function startWorker(
     // Ctrl-C at a terminal reaches the command alone, which then ends its workers in order.
     detached: true,
   });
-  started.push(child);
+  started.add(child);
+  const ended = new Promise<string>((resolve) =>
+    child.once("exit", (code, ending) => {
+      started.delete(child);
+      resolve(ending ?? `exit code ${code}`);
+    }),
+  );
   const words: string[] = [];
   child.stderr?.on("data", (chunk: Buffer) => {
     words.push(chunk.toString());
     process.stderr.write(chunk);
   });
   return new Promise((resolve, reject) => {
-    child.once("message", (message: { url: string }) => resolve(message.url));
+    child.once("message", ({ url }: { url: string }) => resolve({ url, ended }));
     child.once("exit", (code) =>
       reject(new Error(`a worker ended with code ${code}: ${words.join("").trim()}`)),
     );

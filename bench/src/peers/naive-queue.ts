@@ -43,7 +43,8 @@ export class NaiveQueue {
   /** Seconds from the first request to the last result. */
   async run(requests: readonly Request[]): Promise<number> {
     const start = performance.now();
-    const options = { removeOnComplete: true };
+    // Kept for a while: `waitUntilFinished` fails for a job that has ended and is gone.
+    const options = { removeOnComplete: { age: 3600 } };
     const jobs = await this.#queue.addBulk(
       requests.map((data) => ({ name: "rerank", data, opts: options })),
     );

@@ -34,18 +34,22 @@ export interface CollectionFiles {
   readonly qrels?: string | undefined;
   /** TREC topics, instead of `queries.jsonl`. */
   readonly topics?: string | undefined;
+  /** Whether a folder without judgments will do. Default false. */
+  readonly mayLackJudgments?: boolean;
 }
 
 /** @throws CollectionError naming file, line and field. */
 export async function readCollection(
   folder: string,
-  { qrels, topics }: CollectionFiles = {},
+  { qrels, topics, mayLackJudgments = false }: CollectionFiles = {},
 ): Promise<Collection> {
   const documents = await collect(readCorpus(folder));
   const queries =
     topics === undefined ? await collect(readQueries(folder)) : await readTopics(topics);
   const file = qrels ?? qrelsFile(folder);
+  if (mayLackJudgments && !existsSync(file)) return { documents, queries, judgments: new Map() };
   const judgments = await readQrels(file);
+  if (mayLackJudgments) return { documents, queries, judgments };
   if (!queries.some(({ id }) => judgments.has(id))) {
     throw new CollectionError("judges none of the queries", { code: "file_invalid", file });
   }
@@ -105,8 +109,10 @@ async function* readRecords(file: string): AsyncGenerator<JsonRecord> {
     const fields = parseObject(json, fail);
     const field = "_id" in fields ? "_id" : "id";
     const id = fields[field];
-    const isId = typeof id === "string" || Number.isInteger(id);
-    if (!isId || id === "") throw fail(`"${field}" must be a non-empty string`, field);
+    const isId = typeof id === "string" || Number.isSafeInteger(id);
+    if (!isId || id === "") {
+      throw fail(`"${field}" must be a non-empty string, or an integer below 2^53`, field);
+    }
     if (seen.has(String(id))) throw fail(`the id "${String(id)}" is there already`, field);
     seen.add(String(id));
     yield { id: String(id), text: (name, rule) => textOf(fields, name, rule, fail) };

@@ -35,14 +35,13 @@ export async function* streamRequests(
     options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
   // Thousands of waits listen to it at once, and that is no leak.
   setMaxListeners(0, signal);
-  const aborted = new Promise((resolve) =>
-    signal.addEventListener("abort", resolve, { once: true }),
-  );
   const source =
     Symbol.asyncIterator in requests
       ? requests[Symbol.asyncIterator]()
       : requests[Symbol.iterator]();
   const window = new Window(options);
+  // Not one more promise in the race below: one that lives as long as the stream keeps something of each race.
+  signal.addEventListener("abort", () => window.wake(), { once: true });
   let index = 0;
   let reading: Promise<undefined> | undefined;
   let isExhausted = false;
@@ -79,7 +78,7 @@ export async function* streamRequests(
       if (!isExhausted && reading === undefined && window.hasRoom) {
         reading = read().then(() => (reading = undefined));
       }
-      await Promise.race([aborted, window.settled(), ...(reading === undefined ? [] : [reading])]);
+      await Promise.race([window.settled(), ...(reading === undefined ? [] : [reading])]);
     }
     if (sourceError !== undefined) throw sourceError.cause;
   } finally {
@@ -108,7 +107,7 @@ class Window {
   #underWay = 0;
   #pairs = 0;
   #characters = 0;
-  #wake: () => void = () => {};
+  #resolve: () => void = () => {};
   #settled: Promise<void> | undefined;
 
   constructor(options: RerankManyOptions) {
@@ -136,8 +135,7 @@ class Window {
     const end = (outcome: RerankOutcome): void => {
       this.#underWay--;
       this.#ready.set(index, outcome);
-      this.#wake();
-      this.#settled = undefined;
+      this.wake();
     };
     run(request).then(
       (result) => end({ index, request, result }),
@@ -146,10 +144,15 @@ class Window {
     );
   }
 
-  /** Resolves when something more is ready; at once if something that may be taken is. */
+  /** Resolves when something more is ready, or {@link wake} is called. */
   settled(): Promise<void> {
-    this.#settled ??= new Promise((resolve) => (this.#wake = resolve));
+    this.#settled ??= new Promise((resolve) => (this.#resolve = resolve));
     return this.#settled;
+  }
+
+  wake(): void {
+    this.#resolve();
+    this.#settled = undefined;
   }
 
   /** Resolves once nothing is under way. */

@@ -205,3 +205,13 @@ function catchError(action: () => unknown): SettingsError {
   }
   throw new Error("nothing was thrown");
 }
+
+test.each([
+  ["redis://:q8/Zk+1=@queue:6379", "redis://:***@queue:6379"],
+  ["redis://app:a#b?c'd@queue", "redis://app:***@queue"],
+  ["redis://token@queue", "redis://***@queue"],
+  ["redis://queue:6379/0", "redis://queue:6379/0"],
+  ["hunter2", "***"],
+])("of the secret %s people see %s", (value, shown) => {
+  expect(hideSecret(value)).toBe(shown);
+});

@@ -9,7 +9,6 @@
  *   `.describe(…)`. setting-schemas.ts has the usual ones.
  */
 import type { z } from "zod";
-import { redactUrl } from "./redact-url.ts";
 import { SettingsError, type SettingProblem } from "./settings-error.ts";
 
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
@@ -87,7 +86,15 @@ export function settingsForLog<Table extends SettingsTable>(
 
 /** A URL keeps everything but its credentials; any other secret disappears. */
 export function hideSecret(value: unknown): string {
-  return typeof value === "string" && value.includes("://") ? redactUrl(value) : "***";
+  if (typeof value !== "string" || !value.includes("://")) return "***";
+  // The value is one URL, so what stands before its last @ is credentials, also where a password should have been
+  // percent-encoded and was not.
+  const [scheme = "", rest = ""] = value.split(/:\/\/(.*)/su);
+  const at = rest.lastIndexOf("@");
+  if (at < 0) return value;
+  const [user = "", password] = rest.slice(0, at).split(/:(.*)/su);
+  const shown = password === undefined ? "***" : `${user}:***`;
+  return `${scheme}://${shown}@${rest.slice(at + 1)}`;
 }
 
 /** `--health-port <number>` → `healthPort`: the name under which commander files the option. */

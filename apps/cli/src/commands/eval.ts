@@ -1,4 +1,6 @@
-import { writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { openModelFolder } from "@rankfleet/core";
 import {
   adviseDepth,
   type Candidates,
@@ -19,7 +21,7 @@ import {
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { show, toJson } from "../eval/figures.ts";
 import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
-import { scoreRun, type ScoringOptions } from "../eval/score-run.ts";
+import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
 import { count } from "../print.ts";
@@ -107,11 +109,17 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
+    await requireFolders([flags.report, flags.plot, flags.runOut, flags.firstStageOut, flags.json]);
+    if (flags.cascade !== undefined && flags.redis === undefined) {
+      await openModelFolder(modelFolder(flags.cascade), flags.dtype);
+    }
     const collection = limited(await readCollection(folder, flags), flags.maxQueries);
     const { documents, judgments } = collection;
+    requireAnswers(judgments);
     say(`${count(documents.length)} documents, ${count(judgments.size)} judged queries`);
     const firstStage = await retrieve(flags.firstStage, collection, {
       embedding: flags.embedding,
+      signal,
       say,
     });
     const scored = await scoreRun(firstStage, collection, { ...flags, signal });
@@ -122,7 +130,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const rows = compare(firstStage, reranked, alone, collection, flags.measures);
     const judged = new Map([...candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]));
     const { pairsPerSecond } = scored;
-    const advice = adviseDepth(judged, judgments, { pairsPerSecond });
+    const advice = adviseDepth(judged, judgments, { pairsPerSecond: scored.documentsPerSecond });
     const cascade =
       flags.cascade === undefined
         ? undefined
@@ -158,6 +166,28 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   }
 }
 
+/** Hours of scoring must not end in a file that cannot be written. */
+async function requireFolders(files: readonly (string | undefined)[]): Promise<void> {
+  for (const file of files) {
+    if (file === undefined || file === "-") continue;
+    const isThere = await stat(dirname(file)).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    if (isThere) continue;
+    const message = `${file} cannot be written: there is no folder ${dirname(file)}`;
+    throw Object.assign(new Error(message), { code: "output_invalid" });
+  }
+}
+
+function requireAnswers(judgments: Collection["judgments"]): void {
+  for (const grades of judgments.values()) {
+    if ([...grades.values()].some((grade) => grade > 0)) return;
+  }
+  const message = "no judged query has a relevant document (a grade above 0): nothing to measure";
+  throw Object.assign(new Error(message), { code: "judgments_invalid" });
+}
+
 /** Only judged queries matter, and their judgments alone, so that figures are over the same ones. */
 function limited(collection: Collection, maxQueries: number | undefined): Collection {
   const judged = collection.queries
@@ -186,7 +216,10 @@ function compare(
   }));
 }
 
-/** The first model's order is the strong model's first stage, so depth there is the cascade's `keep`. */
+/**
+ * The first model's order is the strong model's first stage, so depth there is the cascade's `keep`; as in a request,
+ * documents bring their first stage's own scores along, and what is not kept is not in the result.
+ */
 async function adviseCascade(
   model: string,
   first: Candidates,
@@ -195,14 +228,16 @@ async function adviseCascade(
 ): Promise<DepthAdvice> {
   const order = rerankedTo(first, options.depth);
   const run = new Map(
-    [...order].map(([id, list]) => [
-      id,
-      list.toSorted((a, b) => b.score - a.score).slice(0, options.depth),
-    ]),
+    [...order].map(([query, list]) => {
+      const scores = new Map(first.get(query)!.map(({ id, firstStage }) => [id, firstStage]));
+      const best = list.toSorted((a, b) => b.score - a.score).slice(0, options.depth);
+      return [query, best.map(({ id }) => ({ id, score: scores.get(id)! }))];
+    }),
   );
   const strong = await scoreRun(run, collection, { ...options, model });
   return adviseDepth(strong.fused ?? strong.alone, collection.judgments, {
-    pairsPerSecond: strong.pairsPerSecond,
+    pairsPerSecond: strong.documentsPerSecond,
+    dropsRest: true,
   });
 }
 

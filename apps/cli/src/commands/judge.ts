@@ -62,7 +62,7 @@ interface JudgeFlags {
 async function judge(folder: string, flags: JudgeFlags): Promise<void> {
   const signal = interruptSignal();
   if (flags.showRubric) process.stderr.write(`${RUBRIC}\n\n`);
-  const collection = await readCollection(folder);
+  const collection = await readCollection(folder, { mayLackJudgments: flags.run !== undefined });
   const pairs = await pairsOf(collection, flags);
   const progress = startProgress({ total: pairs.length, unit: "pairs" });
   let done = 0;

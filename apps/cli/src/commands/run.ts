@@ -84,14 +84,21 @@ async function run(input: string, flags: RunFlags): Promise<void> {
     await stream(client, files, flags, { signal, progress });
   } catch (error) {
     if (!signal.aborted) throw error;
-    process.stderr.write(
-      `\nstopped; go on with: rankfleet run ${input} --output ${flags.output} --resume\n`,
-    );
+    process.stderr.write(`\nstopped; go on with: rankfleet ${resumingArguments()}\n`);
   } finally {
     await files.close();
     await client?.close();
     await fleet?.stop();
   }
+}
+
+/** This command's own words, with --resume and as a shell takes them. */
+function resumingArguments(): string {
+  const own = process.argv.slice(2).filter((word) => !["--overwrite", "--resume"].includes(word));
+  const quoted = own.map((word) =>
+    /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`,
+  );
+  return [...quoted, "--resume"].join(" ");
 }
 
 async function stream(

@@ -29,11 +29,16 @@ export function firstStageSpec(text: string): FirstStageSpec {
 export async function retrieve(
   spec: FirstStageSpec,
   collection: Collection,
-  options: { readonly embedding: string | undefined; say(line: string): void },
+  options: {
+    readonly embedding: string | undefined;
+    readonly signal: AbortSignal;
+    say(line: string): void;
+  },
 ): Promise<Run> {
   const queries = collection.queries.filter(({ id }) => collection.judgments.has(id));
   if ("run" in spec) {
     const run = await readRun(spec.run);
+    requireFit(spec.run, run, collection, (line) => options.say(line));
     return new Map(queries.map(({ id }) => [id, run.get(id) ?? []]));
   }
   const bm25 = (): Run => {
@@ -45,9 +50,7 @@ export async function retrieve(
     const message = `--first-stage ${spec.kind} needs --embedding FOLDER, a Sentence Transformers style folder with onnx/model.onnx`;
     throw Object.assign(new Error(message), { code: "embedding_missing" });
   }
-  const dense = await retrieveDense(options.embedding, collection, queries, (line) =>
-    options.say(line),
-  );
+  const dense = await retrieveDense(options.embedding, collection, queries, options);
   if (spec.kind === "dense") return dense;
   const lexical = bm25();
   return new Map(
@@ -58,6 +61,26 @@ export async function retrieve(
   );
 }
 
+/** A run over another version of the corpus would be held against the reranker. */
+function requireFit(
+  file: string,
+  run: Run,
+  { documents, queries }: Collection,
+  say: (line: string) => void,
+): void {
+  const ids = new Set(documents.map(({ id }) => id));
+  if (!queries.some(({ id }) => run.has(id))) {
+    const [first = "none"] = run.keys();
+    const message = `${file} has none of the judged queries (its first is "${first}", theirs "${queries[0]?.id}")`;
+    throw Object.assign(new Error(message), { code: "run_invalid" });
+  }
+  const missing = [...run.values()].flat().filter(({ id }) => !ids.has(id));
+  if (missing.length === 0) return;
+  say(
+    `${missing.length} documents of ${file} are not in the corpus, e.g. "${missing[0]!.id}": they cannot be scored`,
+  );
+}
+
 /** Texts to a call of the embedder: enough for full batches, few enough to show progress. */
 const CHUNK = 256;
 
@@ -65,17 +88,18 @@ async function retrieveDense(
   folder: string,
   { documents }: Collection,
   queries: Collection["queries"],
-  say: (line: string) => void,
+  options: { readonly signal: AbortSignal; say(line: string): void },
 ): Promise<Map<string, ScoredDocument[]>> {
   const embedder = await Embedder.load(folder);
   try {
     const vectors: Float32Array[] = [];
     let next = Date.now() + 5_000;
     for (let start = 0; start < documents.length; start += CHUNK) {
+      options.signal.throwIfAborted();
       const texts = documents.slice(start, start + CHUNK).map(documentText);
       vectors.push(...(await embedder.embed(texts, "document")));
       if (Date.now() < next) continue;
-      say(`embedded ${vectors.length} of ${documents.length} documents`);
+      options.say(`embedded ${vectors.length} of ${documents.length} documents`);
       next = Date.now() + 5_000;
     }
     const index = new DenseIndex(documents.map(({ id }, i) => ({ id, vector: vectors[i]! })));

@@ -29,9 +29,16 @@ export interface ScoredRun {
   readonly seconds: number;
   /** Pairs that were scored a second, without those that the score cache knew; undefined if there was none. */
   readonly pairsPerSecond: number | undefined;
+  /** The same in documents, of which some may have been scored in parts. */
+  readonly documentsPerSecond: number | undefined;
   readonly failed: number;
   /** Model, revision and dtype, as they really were. */
   readonly model: string;
+}
+
+/** Of a model that is loaded in this process. */
+export function modelFolder(model: string): string {
+  return model === "box" ? boxFolder() : model;
 }
 
 /** Scores the first `depth` candidates of every query, with progress on standard error. */
@@ -79,13 +86,16 @@ export async function scoreRun(
       );
     const all = [...scores.values()];
     const seconds = start === undefined ? 0 : (performance.now() - start) / 1000;
+    const pairsPerSecond = pairs > cached ? (pairs - cached) / seconds : undefined;
+    const documents = all.reduce((sum, { logits }) => sum + logits.length, 0);
     const isFused = all.length > 0 && all.every(({ fused }) => fused !== undefined);
     return {
       alone: by(({ logits }) => logits),
       fused: isFused ? by(({ fused }) => fused!) : undefined,
       pairs,
       seconds,
-      pairsPerSecond: pairs > cached ? (pairs - cached) / seconds : undefined,
+      pairsPerSecond,
+      documentsPerSecond: pairsPerSecond && (pairsPerSecond * documents) / pairs,
       failed: all.flatMap(({ logits }) => logits).filter((logit) => logit === undefined).length,
       model,
     };
@@ -121,8 +131,7 @@ async function scoreHere(
   onScored: OnScored,
 ): Promise<string> {
   const { device, dtype, threads, longDocuments, signal } = options;
-  const folder = options.model === "box" ? boxFolder() : options.model;
-  const reranker = await Reranker.load(folder, { device, dtype, threads });
+  const reranker = await Reranker.load(modelFolder(options.model), { device, dtype, threads });
   try {
     let next = 0;
     const work = async (): Promise<void> => {

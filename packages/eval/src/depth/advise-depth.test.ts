@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { adviseDepth, type Candidates, depthGrid, rerankedTo } from "./advise-depth.ts";
+import { describeAdvice } from "../report/html-report.ts";
 import { plotDepth } from "./plot-depth.ts";
 
 /**
@@ -61,6 +62,33 @@ test("what is not reranked, or could not be scored, stays below in the first sta
     "d",
   ]);
 });
+
+test("where no depth is better than the first stage, the advice is not to rerank", () => {
+  const harmful: Candidates = new Map(
+    [...candidates].map(([query, list]) => [
+      query,
+      list.map((each, i) => ({ ...each, score: i, firstStage: -i })),
+    ]),
+  );
+  const first = new Map([...harmful.keys()].map((q) => [q, new Map([["d0", 1]])]));
+  const advice = adviseDepth(harmful, first);
+  expect(advice.withoutReranking).toBe(1);
+  expect(describeAdvice(advice)).toMatch(/^Reranking does not help here/u);
+  expect(describeAdvice(adviseDepth(candidates, judgments))).toMatch(/^Best depth/u);
+});
+
+test("what a cascade does not keep is not in its result", () => {
+  // Ten relevant documents, all in front already: whoever keeps five has lost five.
+  const ten = new Map([...candidates.keys()].map((q) => [q, new Map(tenOf())]));
+  const options = { measure: "recall@10", depths: [5, 10] };
+  const behind = adviseDepth(candidates, ten, options);
+  const dropped = adviseDepth(candidates, ten, { ...options, dropsRest: true });
+  expect(behind.points.map(({ value }) => value)).toEqual([1, 1]);
+  expect(dropped.points.map(({ value }) => value)).toEqual([0.5, 1]);
+  expect(dropped.cheapest).toBe(10);
+});
+
+const tenOf = (): [string, number][] => Array.from({ length: 10 }, (_, i) => [`d${i}`, 1]);
 
 test("the grid ends at the deepest list", () => {
   expect(depthGrid(50)).toEqual([5, 10, 20, 30, 50]);

@@ -33,6 +33,8 @@ export interface DepthAdvice {
   readonly best: number;
   /** The shallowest depth that cannot be told from the best one on these queries. */
   readonly cheapest: number;
+  /** The measure of the first stage alone; absent where nothing is left without the reranker. */
+  readonly withoutReranking?: number;
   /** From here on recall lies below its peak by more than noise; absent if it never does. */
   readonly recallFallsFrom?: number;
 }
@@ -45,6 +47,11 @@ export interface AdviceOptions {
   /** Default {@link depthGrid} of the deepest query. */
   readonly depths?: readonly number[];
   readonly pairsPerSecond?: number | undefined;
+  /**
+   * What is not scored is not in the result, as in the last stage of a cascade, which gets `keep` documents and no
+   * others. Default false: it stays behind the reranked ones.
+   */
+  readonly dropsRest?: boolean;
 }
 
 /** 5, 10, 20, 30, 50, 75, 100 … 1,000, as far as `deepest`, which is always in. */
@@ -64,12 +71,13 @@ export function adviseDepth(
   judgments: Judgments,
   options: AdviceOptions = {},
 ): DepthAdvice {
-  const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond } = options;
+  const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond, dropsRest } = options;
   const deepest = Math.max(1, ...[...candidates.values()].map((list) => list.length));
   const depths = options.depths ?? depthGrid(deepest);
   const measures = [parseMeasure(measure), parseMeasure(recallMeasure)];
   const evaluated = depths.map((depth) => {
-    const evaluations = evaluateRun(rerankedTo(candidates, depth), judgments, measures);
+    const reranked = rerankedTo(dropsRest ? cutTo(candidates, depth) : candidates, depth);
+    const evaluations = evaluateRun(reranked, judgments, measures);
     return {
       depth,
       quality: evaluations.get(measure)!,
@@ -79,6 +87,9 @@ export function adviseDepth(
   });
   const best = highest(evaluated, ({ quality }) => quality);
   const peak = highest(evaluated, ({ recall }) => recall);
+  const none = dropsRest
+    ? undefined
+    : evaluateRun(rerankedTo(candidates, 0), judgments, measures).get(measure)!.mean;
   const fallen = evaluated.find(
     ({ depth, recall }) => depth > peak.depth && isWorse(peak.recall, recall),
   );
@@ -95,6 +106,7 @@ export function adviseDepth(
     })),
     best: best.depth,
     cheapest: evaluated.find(({ quality }) => !isWorse(best.quality, quality))!.depth,
+    ...(none === undefined ? {} : { withoutReranking: none }),
     ...(fallen === undefined ? {} : { recallFallsFrom: fallen.depth }),
   };
 }
@@ -102,6 +114,10 @@ export function adviseDepth(
 /** The first `depth` candidates by the reranker's score, the others below in the first stage's order. */
 export function rerankedTo(candidates: Candidates, depth: number): Run {
   return new Map([...candidates].map(([query, list]) => [query, rerankOne(list, depth)]));
+}
+
+function cutTo(candidates: Candidates, depth: number): Candidates {
+  return new Map([...candidates].map(([query, list]) => [query, list.slice(0, depth)]));
 }
 
 const ADVICE = { samples: 2_000 };

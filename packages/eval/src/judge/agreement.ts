@@ -24,7 +24,7 @@ export function agreement(first: Judgments, second: Judgments): Agreement {
     pairs: pairs.length,
     observed: share(pairs, ([a, b]) => a === b),
     kappa: kappa(pairs),
-    binaryKappa: kappa(pairs.map(([a, b]) => [Math.min(1, a), Math.min(1, b)])),
+    binaryKappa: kappa(pairs.map(([a, b]) => [Number(a > 0), Number(b > 0)])),
   };
 }
 

@@ -7,7 +7,11 @@ export interface ChatEndpoint {
   readonly apiKey?: string | undefined;
 }
 
-export type JudgeErrorCode = "endpoint_failed" | "endpoint_refused";
+export type JudgeErrorCode =
+  | "endpoint_failed"
+  | "endpoint_refused"
+  /** Only what was asked is at fault, e.g. too long for the model: others may do. */
+  | "pair_refused";
 
 /** The endpoint did not answer, or not with a completion; labels that are there already are kept. */
 export class JudgeError extends Error {
@@ -28,7 +32,8 @@ const TIMEOUT_MS = 120_000;
  * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
  * 408, 409, 429, 5xx and lost connections, as long as `Retry-After` asks, else 0.5 s and doubling.
  *
- * @throws JudgeError `endpoint_refused` for any other status, `endpoint_failed` when tries run out.
+ * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `endpoint_refused` for any other
+ *   status, `endpoint_failed` when tries run out.
  */
 export async function complete(
   endpoint: ChatEndpoint,
@@ -45,7 +50,8 @@ export async function complete(
       if (reply.ok) return contentOf(JSON.parse(body));
       const problem = `${endpoint.url} answered ${reply.status}: ${body.slice(0, 200)}`;
       if (![408, 409, 429].includes(reply.status) && reply.status < 500) {
-        throw new JudgeError("endpoint_refused", problem);
+        const isOfPair = [400, 413, 422].includes(reply.status);
+        throw new JudgeError(isOfPair ? "pair_refused" : "endpoint_refused", problem);
       }
       failure = new Error(problem);
       askedSeconds = Number(reply.headers.get("retry-after") ?? "");
@@ -87,5 +93,5 @@ function contentOf(reply: unknown): string {
   const { choices } = (reply ?? {}) as { choices?: { message?: { content?: unknown } }[] };
   const content = choices?.[0]?.message?.content;
   if (typeof content === "string") return content;
-  throw new JudgeError("endpoint_refused", "the answer has no choices[0].message.content");
+  throw new JudgeError("pair_refused", "the answer has no choices[0].message.content");
 }

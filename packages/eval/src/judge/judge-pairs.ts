@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { readLines } from "../lines.ts";
-import { complete, type ChatEndpoint } from "./chat-client.ts";
+import { complete, JudgeError, type ChatEndpoint } from "./chat-client.ts";
 import { judgeMessages, parseGrade, RUBRIC_VERSION } from "./rubric.ts";
 
 export interface PairToJudge {
@@ -12,7 +12,7 @@ export interface PairToJudge {
 }
 
 export interface JudgedPair extends PairToJudge {
-  /** Absent if the answer named no grade from 0 to 3. */
+  /** Absent if the answer named no grade from 0 to 3, or the endpoint would not take the pair. */
   readonly grade: number | undefined;
   readonly isCached: boolean;
 }
@@ -31,7 +31,10 @@ export interface JudgeOptions {
  * Grades each pair by the rubric. Stopped at any point, a second call with the same cache goes on
  * where the first one was.
  *
- * @throws JudgeError if the endpoint gives out; what was judged until then is in the cache.
+ * A pair that the endpoint refuses, being too long perhaps, has no grade and is asked about again the next time.
+ *
+ * @throws JudgeError if the endpoint gives out or refuses the first {@link MOST_REFUSED} pairs; what was judged until
+ *   then, what was under way included, is in the cache.
  */
 export async function judgePairs(
   pairs: readonly PairToJudge[],
@@ -39,36 +42,53 @@ export async function judgePairs(
 ): Promise<JudgedPair[]> {
   const answers = await readCache(options.cacheFile);
   const judged: JudgedPair[] = [];
-  const abort = new AbortController();
-  const signal =
-    options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
   let next = 0;
+  let [answered, refused] = [0, 0];
+  const ask = async (pair: PairToJudge): Promise<string | undefined> => {
+    const messages = judgeMessages(pair.queryText, pair.documentText);
+    try {
+      const answer = await complete(options.endpoint, messages, options.signal);
+      answered++;
+      return answer;
+    } catch (error) {
+      const isOfPair = error instanceof JudgeError && error.code === "pair_refused";
+      if (!isOfPair || (answered === 0 && ++refused >= MOST_REFUSED)) throw error;
+      return undefined;
+    }
+  };
   const work = async (): Promise<void> => {
     for (let index = next++; index < pairs.length; index = next++) {
       const pair = pairs[index]!;
       const key = cacheKey(pair, options.endpoint.model);
       const known = answers.get(key);
-      const answer = known ?? (await ask(pair, options, signal));
-      if (known === undefined) {
-        answers.set(key, answer);
+      const answer = known ?? (await ask(pair));
+      const grade = answer === undefined ? undefined : parseGrade(answer);
+      if (known === undefined && grade !== undefined) {
+        answers.set(key, answer!);
         await appendFile(options.cacheFile, `${JSON.stringify({ key, answer })}\n`);
       }
-      const result = { ...pair, grade: parseGrade(answer), isCached: known !== undefined };
+      const result = { ...pair, grade, isCached: known !== undefined };
       judged[index] = result;
       options.onJudged?.(result);
     }
   };
-  try {
-    await Promise.all(Array.from({ length: options.concurrency ?? 8 }, work));
-  } finally {
-    abort.abort();
-  }
+  const workers = Array.from({ length: options.concurrency ?? 8 }, async () => {
+    try {
+      await work();
+    } catch (error) {
+      next = pairs.length; // Nobody takes another one.
+      throw error;
+    }
+  });
+  // What is under way when one fails has been paid for: it ends, and is kept.
+  const outcomes = await Promise.allSettled(workers);
+  const failed = outcomes.find((outcome) => outcome.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
   return judged;
 }
 
-function ask(pair: PairToJudge, { endpoint }: JudgeOptions, signal: AbortSignal): Promise<string> {
-  return complete(endpoint, judgeMessages(pair.queryText, pair.documentText), signal);
-}
+/** With no answer among so many, it is not the pairs that the endpoint does not like. */
+const MOST_REFUSED = 20;
 
 function cacheKey({ queryText, documentText }: PairToJudge, model: string): string {
   const text = JSON.stringify([RUBRIC_VERSION, model, queryText, documentText]);

@@ -88,6 +88,22 @@ test("a busy endpoint is asked again", async () => {
   expect([judged[0]!.grade, asked.length]).toEqual([0, 3]);
 });
 
+test("a pair that the endpoint will not take has no grade, and is asked about again", async () => {
+  answer = (n) =>
+    n === 2 ? { status: 400, content: "too long" } : { status: 200, content: "grade: 2" };
+  const judged = await judgePairs(pairs, { ...options(), concurrency: 1 });
+  expect(judged.map(({ grade }) => grade)).toEqual([2, undefined, 2, 2, 2, 2]);
+  const again = await judgePairs(pairs, options());
+  expect([again.map(({ grade }) => grade), asked.length]).toEqual([[2, 2, 2, 2, 2, 2], 7]);
+});
+
+test("an endpoint that takes none of the first twenty is at fault itself", async () => {
+  answer = () => ({ status: 400, content: "no such model" });
+  const many = Array.from({ length: 60 }, (_, i) => ({ ...pairs[0]!, documentText: `text ${i}` }));
+  await expect(judgePairs(many, options())).rejects.toThrow("no such model");
+  expect(asked.length).toBeLessThan(30);
+});
+
 test("an abort ends the wait for a busy endpoint with its own reason", async () => {
   answer = () => ({ status: 503, content: "busy" });
   const controller = new AbortController();
@@ -102,11 +118,20 @@ describe("answers", () => {
     ["Grade: **2**", 2],
     [" 1 ", 1],
     ["The passage earns a grade of 0? No. grade: 2", 2],
+    ["Grade (0-3): 2", 2],
+    ["**Grade**: **2**", 2],
+    ["<think>at least grade 1, maybe more</think>\n3", 3],
+    ["grade is 1\n", 1],
     ["grade: 7", undefined],
     ["relevant", undefined],
   ])("%j is %s", (text, grade) => {
     expect(parseGrade(text)).toBe(grade);
   });
+});
+
+test("negative grades are not relevant, whatever their number", () => {
+  const of = (grades: number[]) => new Map([["q", new Map(grades.map((g, i) => [`d${i}`, g]))]]);
+  expect(agreement(of([-2, -2, -1, 1, 2, 0]), of([0, 0, 0, 1, 2, 0])).binaryKappa).toBe(1);
 });
 
 test("Cohen's κ of the textbook's table: 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no is 0.40", () => {

@@ -80,6 +80,11 @@ export function describeAdvice(advice: DepthAdvice): string {
     advice.recallFallsFrom === undefined
       ? `${advice.recallMeasure} does not fall with depth here`
       : `from ${advice.recallFallsFrom} on ${advice.recallMeasure} is below its peak: scoring that many makes it worse`;
+  const { value } = advice.points.find(({ depth }) => depth === advice.best)!;
+  const { withoutReranking: without } = advice;
+  if (without !== undefined && value <= without) {
+    return `Reranking does not help here: at no depth is ${advice.measure} above the first stage's ${without.toFixed(3)}; the least harm at ${at(advice.best)}.`;
+  }
   return advice.best === advice.cheapest
     ? `Best depth, and the cheapest within noise of it: ${at(advice.best)}; ${fall}.`
     : `Best depth: ${at(advice.best)}; the cheapest within noise of it: ${at(advice.cheapest)}; ${fall}.`;
