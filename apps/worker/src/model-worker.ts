@@ -146,9 +146,7 @@ export class ModelWorker {
     }
     const error = jobError(cause);
     if (isCrash(cause)) this.#options.onCrash(error);
-    if (error.code === "backpressure" || error.code === "redis_unavailable") {
-      throw new Postponed(error.message, NO_ROOM_MS);
-    }
+    if (isForWantOfRedis(error)) throw new Postponed(error.message, NO_ROOM_MS);
     const isFinal = !error.isRetryable || delivery.isLastAttempt;
     log.warn(
       { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
@@ -160,7 +158,7 @@ export class ModelWorker {
     throw error;
   }
 
-  /** If Redis does not take the record now, the job must not count as tried: it would end without one. */
+  /** While Redis takes no record, the job must not count as tried: it would end without one. */
   async #settleFailed(
     delivery: Delivery,
     job: JobEnvelope | undefined,
@@ -169,7 +167,8 @@ export class ModelWorker {
     try {
       await this.#settlement.failed(delivery, job, error.toFailure());
     } catch (cause) {
-      throw new Postponed(jobError(cause).message, NO_ROOM_MS);
+      const refusal = jobError(cause);
+      throw isForWantOfRedis(refusal) ? new Postponed(refusal.message, NO_ROOM_MS) : cause;
     }
   }
 
@@ -286,6 +285,10 @@ type Outcome = "completed" | "failed" | "lost_lock" | "duplicate" | "put_off";
 /** Neither done nor failed: it waits for another worker, or has one already. */
 function isPutOff({ signal }: Delivery, cause: unknown): boolean {
   return cause instanceof Postponed || signal?.aborted === true;
+}
+
+function isForWantOfRedis({ code }: RankfleetError): boolean {
+  return code === "backpressure" || code === "redis_unavailable";
 }
 
 function isCrash(error: unknown): boolean {

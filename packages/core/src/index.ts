@@ -1,4 +1,3 @@
-export { usableCores } from "./engine/usable-cores.ts";
 export { Reranker } from "./reranker.ts";
 export type { RerankerOptions, ScoredDocument, ScoredRequest } from "./reranker.ts";
 export { CoreError } from "./errors.ts";
@@ -26,3 +25,4 @@ export type { PointwiseModel } from "./model/family.ts";
 export { openModelFolder } from "./model/folder.ts";
 export type { EncodedPairs } from "./tokenize/pairs.ts";
 export { Embedder, type EmbedderOptions } from "./embedder.ts";
+export { usableCores } from "./engine/usable-cores.ts";

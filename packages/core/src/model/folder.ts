@@ -124,7 +124,7 @@ export async function openModelFolder(
 }
 
 /** Weights beside the graph: `model.onnx_data`, `model.onnx_data_1` (optimum), `model.onnx.data` (PyTorch's exporter). */
-export function isExternalData(file: string, graph: string): boolean {
+function isExternalData(file: string, graph: string): boolean {
   return file.startsWith(`${graph}_data`) || file.startsWith(`${graph}.data`);
 }
 
