@@ -346,7 +346,7 @@ test("Ctrl-C in the demo leaves no process and no file", async () => {
     const { code, stderr } = await demo.ended;
     expect(code, stderr).toBe(130);
     expect(stderr).toMatch(/stopped\s*$/u);
-    await expect.poll(() => processesWith(marker), { timeout: 5000 }).toEqual([]);
+    await expect.poll(() => processesWith(marker), { timeout: 20_000 }).toEqual([]);
     expect(readdirSync(folder).filter((entry) => entry.startsWith("rankfleet-"))).toEqual([]);
   }
 });
@@ -369,7 +369,7 @@ test.each(["SIGINT", "SIGTERM"] as const)(
         await sleep(300);
       }
       expect((await dev.ended).code).toBe(signal === "SIGINT" ? 130 : 143);
-      await expect.poll(() => processesWith(marker), { timeout: 5000 }).toEqual([]);
+      await expect.poll(() => processesWith(marker), { timeout: 20_000 }).toEqual([]);
     }
   },
 );
