@@ -82,6 +82,26 @@ export class FleetRun {
     return (performance.now() - start) / 1000;
   }
 
+  /**
+   * Requests a second between the first tenth of the results and the last: while all workers have work. A round's end
+   * is nobody's speed: who has a third of a second of work in hand works, the others stand idle.
+   */
+  async steadyRate(
+    requests: Iterable<Request>,
+    count: number,
+    options: RerankManyOptions,
+  ): Promise<number> {
+    const [first, last] = [Math.floor(count / 10), Math.floor((9 * count) / 10)];
+    let [done, startedAt, endedAt] = [0, 0, 0];
+    for await (const { error } of this.client.rerankMany(requests, options)) {
+      if (error !== undefined) throw error;
+      done++;
+      if (done === first) startedAt = performance.now();
+      if (done === last) endedAt = performance.now();
+    }
+    return (1000 * (last - first)) / (endedAt - startedAt);
+  }
+
   /** The sum over all workers of the metrics' series whose text begins so. */
   async metric(series: string): Promise<number> {
     const pages = await Promise.all(

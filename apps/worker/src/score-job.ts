@@ -61,7 +61,7 @@ export async function scoreJob(job: JobEnvelope, context: ScoreJobContext): Prom
         )
       : await careful.scoring.score(
           careful.jobId,
-          { texts, policy, returnTexts, firstStageScores },
+          { texts, policy, returnTexts, firstStageScores, isBegunAhead: job.isBegunAhead === true },
           options,
         );
   const record = toRecord(job, scored, reranker, {
@@ -212,10 +212,18 @@ function textsOfBest(
   return Object.fromEntries(best.map((index) => [index, texts!.documents[index]!]));
 }
 
-/** Nine significant digits bring every float32 back to the bit, in half the bytes of a double. */
-function float32(logit: number): number {
-  return Number(logit.toPrecision(9));
+/**
+ * Nine significant digits bring every float32 back to the bit, in half the bytes of a double. By arithmetic, which is four
+ * times as fast as `toPrecision`: there are hundreds of thousands a second.
+ */
+export function float32(logit: number): number {
+  const size = Math.abs(logit);
+  if (!(size >= 1e-8 && size < 1e8)) return Number(logit.toPrecision(9));
+  const scale = POWERS_OF_TEN[8 - Math.floor(Math.log10(size))]!;
+  return Math.round(logit * scale) / scale;
 }
+
+const POWERS_OF_TEN = Array.from({ length: 17 }, (_, exponent) => 10 ** exponent);
 
 function milliseconds(value: number): number {
   return Math.max(0, Math.round(value * 100) / 100);

@@ -5,6 +5,9 @@ import { EmptyQueue } from "../peers/empty-queue.ts";
 import { median, percentile, progress, type Suite } from "../suite.ts";
 import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
 
+/** V8 compiles what it has seen some hundred times: until then all three ways take half as long again. */
+const WARM_UP_REQUESTS = 500;
+
 /**
  * idle: one request at a time, through the fleet, in process, and through a BullMQ queue that does nothing. trickle: a request every 50 ms on average.
  * burst: 100 requests at once.
@@ -35,11 +38,13 @@ export const latency: Suite = async ({ model, dtype, threads }) => {
       await local.score({ texts: request });
       return performance.now() - start;
     };
-    for (const request of requests.slice(0, 20)) {
+    for (let i = 0; i < WARM_UP_REQUESTS; i++) {
+      const request = requests[i % requests.length]!;
       await throughFleet(request);
       await inProcess(request);
       await empty.run(request);
     }
+    progress("latency: warm");
     const idle = { fleet: [] as number[], inProcess: [] as number[], empty: [] as number[] };
     for (const request of requests) {
       idle.fleet.push(await throughFleet(request));

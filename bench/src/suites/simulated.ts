@@ -8,7 +8,6 @@ const PAIRS_PER_SECOND = 2000;
 /** Of a job. */
 const DOCUMENTS = 100;
 const WARM_UP_SECONDS = 16;
-/** The end of a round is nobody's speed: who has a third of a second of work in hand works, the others stand idle. */
 const ROUND_SECONDS = 16;
 
 async function startSimulated(cost: Record<string, number>, workers: number): Promise<FleetRun> {
@@ -28,8 +27,8 @@ export const scaling: Suite = async ({ rounds }) => {
       for (let round = 0; round <= Math.min(rounds, 3); round++) {
         const seconds = round === 0 ? WARM_UP_SECONDS : ROUND_SECONDS;
         const requests = seconds * (PAIRS_PER_SECOND / DOCUMENTS) * workers;
-        const took = await fleet.run(shortRequests(requests, DOCUMENTS), window);
-        if (round > 0) pairsPerSecond.push((requests * DOCUMENTS) / took);
+        const rate = await fleet.steadyRate(shortRequests(requests, DOCUMENTS), requests, window);
+        if (round > 0) pairsPerSecond.push(rate * DOCUMENTS);
       }
     } finally {
       await fleet.stop();

@@ -25,15 +25,16 @@ export class HeadStart {
     this.#registry = new ModelRegistry(redis, keys);
   }
 
-  /** Resolves once the news is under way; never rejects. */
-  async give(jobId: string, job: JobEnvelope): Promise<void> {
+  /** Whether a worker was told; the news is under way then. Never rejects. */
+  async give(jobId: string, job: JobEnvelope): Promise<boolean> {
     const workers = this.#liveWorkers(job.model);
     const worker = workers[Math.floor(Math.random() * workers.length)];
-    if (worker === undefined) return;
+    if (worker === undefined) return false;
     const news = `${job.model} ${jobId} ${JSON.stringify(job)}`;
     this.#redis.publish(this.#keys.ahead(worker), news).catch(() => {});
     // Without this it would leave with the job itself, which takes most of a millisecond to prepare.
     await new Promise((resolve) => setImmediate(resolve));
+    return true;
   }
 
   /** Nobody waits for the list: what is told too few, or to the dead, is told in vain. */

@@ -133,9 +133,11 @@ export class JobProducer {
     const keys = this.#keys.model(envelope.model);
     const encoded = await encodeTexts(texts, CLAIM_THRESHOLD_BYTES);
     let payload: JobEnvelope["payload"];
+    let isBegunAhead: true | undefined;
     if ("json" in encoded) {
       payload = encoded;
-      if (hasHeadStart === true) await this.#headStart.give(queueId, { ...envelope, payload });
+      const job = { ...envelope, payload };
+      if (hasHeadStart === true && (await this.#headStart.give(queueId, job))) isBegunAhead = true;
     } else {
       // The texts first: a job must never stand in the queue without them. If the job is then not
       // added, its texts expire.
@@ -144,7 +146,7 @@ export class JobProducer {
     }
     await this.#queue(queue).add(
       "rerank",
-      { ...envelope, payload },
+      { ...envelope, payload, isBegunAhead },
       {
         jobId: queueId,
         priority,
