@@ -114,6 +114,25 @@ test("all models together have a bound, which is looked at once a second", async
   worker.child.kill("SIGCONT");
 });
 
+test("the bound of all models together holds for a model of which nothing is queued", async () => {
+  await fleet.worker({ RANKFLEET_MODEL: `sim=${simulated},other=${simulated}` });
+  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await client.rerank(ofTenant("warm", 1, 2)[0]!); // Nothing was queued: the next one need not wait to be admitted.
+  await backlog.admit("elsewhere", {
+    model: "other",
+    documents: 100,
+    characters: 100,
+    lane: "bulk",
+    enqueuedAt: Date.now(),
+  });
+  await backlog.setLimit(undefined, "pairs", 100);
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await client.rerank(ofTenant("a", 1, 1)[0]!).catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await expect(client.enqueue(ofTenant("b", 1, 1)[0]!)).rejects.toThrow(/total pairs/u);
+  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+});
+
 /**
  * The order in which jobs of tenants are taken, when one has flooded the queue before the other came: as the
  * queues' own events tell it, since what a caller hears on a busy machine comes late and in no order.

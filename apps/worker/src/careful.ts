@@ -22,9 +22,7 @@ import type { Solitude } from "./solitude.ts";
  * `trying` a run of a few documents, then what became of them. Whoever takes the job after the next death
  * finds the run, and tries its documents one by one; after the death after that it finds one document, and
  * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
- * a run is tried nothing else is scored in the process, so what kills it is among these. A job that two workers may have
- * had in hand at once, because one was told of it ahead, has cost two already, so its documents are tried one by one from
- * the start.
+ * a run is tried nothing else is scored in the process, so what kills it is among these.
  *
  * In Redis it is a hash: `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
  * `<index>` → what became of the document.
@@ -58,7 +56,6 @@ export class CarefulScoring {
       readonly policy: LengthPolicy;
       readonly returnTexts: boolean;
       readonly firstStageScores: readonly number[] | undefined;
-      readonly isBegunAhead: boolean;
     },
     options: SubmitOptions,
   ): Promise<ScoredRequest> {
@@ -69,8 +66,7 @@ export class CarefulScoring {
     const known = await this.#redis.hgetall(key);
     const count = texts.documents.length;
     const done = Array.from({ length: count }, (_, index) => outcomeOf(known[index]));
-    const everyone = request.isBegunAhead ? { from: 0, to: count, deaths: 0 } : undefined;
-    const suspects = runOf(known["trying"], count) ?? everyone;
+    const suspects = runOf(known["trying"], count);
     if (suspects !== undefined && suspects.to - suspects.from === 1 && suspects.deaths > 0) {
       done[suspects.from] = await this.#convict(key, suspects.from);
     }

@@ -6,13 +6,11 @@ import {
   type Delivery,
   type PoisonList,
   type RedisClock,
-  type SettleOutcome,
 } from "@rankfleet/queue";
 import {
   InvalidRequestError,
   isOfNewerVersion,
   parseJob,
-  type CompletedRecord,
   type JobEnvelope,
   type Keys,
   type RankfleetError,
@@ -20,9 +18,8 @@ import {
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { CarefulScoring } from "./careful.ts";
-import { HeadStarts } from "./head-starts.ts";
 import { Intake } from "./intake.ts";
-import { scoreJob, type PoisonDocument, type ScoredJob } from "./score-job.ts";
+import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
 import type { Solitude } from "./solitude.ts";
@@ -37,8 +34,7 @@ import { jobError } from "./verdict.ts";
  *                 │                                                  model's queue (cascade)
  *                 └── failed for good, or put off ──────────────┘        or tried again
  *
- * Many jobs are in hand at once, so that the reranker can mix their pairs. While none is, a job may be begun before it is
- * taken (`HeadStarts`).
+ * Many jobs are in hand at once, so that the reranker can mix their pairs.
  */
 export class ModelWorker {
   readonly #options: ModelWorkerOptions;
@@ -49,7 +45,6 @@ export class ModelWorker {
   readonly #settlement: Settlement;
   readonly #careful: CarefulScoring;
   readonly #inHand = new Set<string>();
-  readonly #headStarts = new HeadStarts();
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
@@ -93,7 +88,7 @@ export class ModelWorker {
   }
 
   get jobsInHand(): number {
-    return this.#inHand.size + this.#headStarts.underWay;
+    return this.#inHand.size;
   }
 
   /** Characters of text in a token, of what came lately. */
@@ -104,7 +99,6 @@ export class ModelWorker {
   /** Takes no more jobs and finishes those in hand. */
   async close(): Promise<void> {
     await Promise.all(this.#consumers.map((consumer) => consumer.close()));
-    await this.#headStarts.close();
     await this.#settlement.close();
   }
 
@@ -115,44 +109,20 @@ export class ModelWorker {
 
   /** Drops a job, or its parts, if it is in hand here. Its record has been written already. */
   cancel(jobId: string): void {
-    this.#headStarts.cancel(jobId, "cancelled");
     for (const id of this.#inHand) {
       if (id !== jobId && !id.startsWith(`${jobId}~`)) continue;
       for (const consumer of this.#consumers) consumer.cancel(id, "cancelled");
     }
   }
 
-  /**
-   * Begins a job that the queue has not handed out yet. Only what is plain sailing ends that way; whatever is wrong with
-   * it, the delivery will find and see to.
-   *
-   * @param data As {@link Delivery.data}.
-   */
-  begin(jobId: string, data: unknown): void {
-    if (this.jobsInHand > 0) return;
-    const start = performance.now();
-    this.#headStarts.begin(jobId, async (signal) => {
-      const job = this.#parse(data);
-      const queue = this.#options.keys.model(this.#options.model).queue(job.lane);
-      const outcome = await this.#score({ jobId, queue, deaths: 0, signal }, job, ({ record }) =>
-        this.#settlement.completedAhead(jobId, job, record),
-      );
-      if (outcome !== "completed") return outcome === "duplicate";
-      this.#options.metrics.headStarts.add(1, { model: this.#options.model });
-      this.#record(job, outcome, performance.now() - start);
-      return true;
-    });
-  }
-
   async #handle(delivery: Delivery): Promise<void> {
     const start = performance.now();
     const { jobId } = delivery;
-    if (await this.#headStarts.hasEnded(jobId, delivery.signal)) return;
     let job: JobEnvelope | undefined;
     let outcome: Outcome = "failed";
     this.#inHand.add(jobId);
     try {
-      job = this.#parse(delivery.data);
+      job = this.#parse(delivery);
       outcome = await this.#scoreAndSettle(delivery, job);
       if (delivery.deaths > 0) await this.#careful.forget(jobId);
     } catch (cause) {
@@ -202,7 +172,7 @@ export class ModelWorker {
     }
   }
 
-  #parse(data: unknown): JobEnvelope {
+  #parse({ data }: Delivery): JobEnvelope {
     const { clock, model, reranker } = this.#options;
     if (isOfNewerVersion(data)) {
       throw new Postponed("of a newer protocol version", NEWER_WORKER_MS);
@@ -220,50 +190,44 @@ export class ModelWorker {
   }
 
   async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
+    const { model, redis, reranker, clock, log, metrics } = this.#options;
+    const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
-    return this.#score(delivery, job, async ({ record, texts, poison }) => {
-      for (const pair of poison) await this.#remember(job.part?.job ?? delivery.jobId, pair);
-      return this.#settlement.completed(delivery, job, record, texts);
-    });
-  }
-
-  /** @param settle Ends the job by what was scored. */
-  async #score(
-    { jobId, queue, deaths, signal }: Pick<Delivery, "jobId" | "queue" | "deaths" | "signal">,
-    job: JobEnvelope,
-    settle: (scored: ScoredJob) => Promise<SettleOutcome>,
-  ): Promise<Outcome> {
-    const { model, redis, reranker, clock, log, metrics, keys } = this.#options;
     metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
       model,
       lane: job.lane,
     });
     return traceJob(jobId, job, async (tag) => {
-      const limit = new TimeLimit(job.deadline, clock, signal);
+      const limit = new TimeLimit(job.deadline, clock, delivery.signal);
+      const rank = rankOf(job.lane, delivery.queue === this.#options.keys.model(model).express);
       try {
         limit.signal.throwIfAborted();
-        const scored = await scoreJob(job, {
+        const { record, texts, tokens, cached, poison } = await scoreJob(job, {
           reranker,
           redis,
           now: () => clock.now(),
           signal: limit.signal,
-          rank: rankOf(job.lane, queue === keys.model(model).express),
+          rank,
           tag,
           solitude: this.#options.solitude,
-          careful: deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
+          careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
-        const { record, tokens, cached } = scored;
-        const { consumer, intake } = this.#hands.get(queue)!;
+        const { consumer, intake } = this.#hands.get(delivery.queue)!;
         consumer.concurrency = intake.after({ tokens, characters: job.characters });
         if (cached > 0) metrics.pairsCached.add(cached, { model });
-        const outcome = await settle(scored);
-        if (outcome === "written") this.#countDocuments(record);
+        for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
+        const outcome = await this.#settlement.completed(delivery, job, record, texts);
+        this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
         metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
         log.debug(
           { job: jobId, outcome, documents: job.documents, ...record.timings },
           "job settled",
         );
-        return OUTCOMES[outcome];
+        return outcome === "written"
+          ? "completed"
+          : outcome === "lost_lock"
+            ? "lost_lock"
+            : "duplicate";
       } finally {
         limit.clear();
       }
@@ -283,13 +247,14 @@ export class ModelWorker {
     this.#options.metrics.jobDuration.record(durationMs / 1000, labels);
   }
 
-  #countDocuments({ logits, truncated, failures }: CompletedRecord): void {
+  #countDocuments(
+    scored: number,
+    record: { truncated: readonly number[]; failures: object },
+  ): void {
     const { model, metrics } = this.#options;
-    const failed = Object.keys(failures).length;
-    const scored = logits.length - failed - truncated.length;
-    metrics.documents.add(scored, { model, outcome: "scored" });
-    metrics.documents.add(truncated.length, { model, outcome: "truncated" });
-    metrics.documents.add(failed, { model, outcome: "failed" });
+    metrics.documents.add(scored - record.truncated.length, { model, outcome: "scored" });
+    metrics.documents.add(record.truncated.length, { model, outcome: "truncated" });
+    metrics.documents.add(Object.keys(record.failures).length, { model, outcome: "failed" });
   }
 }
 
@@ -316,12 +281,6 @@ const NEWER_WORKER_MS = 5_000;
 const OTHER_REVISION_MS = 1_000;
 
 type Outcome = "completed" | "failed" | "lost_lock" | "duplicate" | "put_off";
-
-const OUTCOMES = {
-  written: "completed",
-  already_settled: "duplicate",
-  lost_lock: "lost_lock",
-} as const satisfies Record<SettleOutcome, Outcome>;
 
 /** Neither done nor failed: it waits for another worker, or has one already. */
 function isPutOff({ signal }: Delivery, cause: unknown): boolean {

@@ -6,7 +6,6 @@ import {
   connect,
   HEARTBEAT_MS,
   ModelRegistry,
-  readHeadStart,
   RedisClock,
   type ModelOffer,
   type PoisonList,
@@ -124,7 +123,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   observeModels(metrics, served);
   await Promise.all(served.map((model) => model.firstAnnouncement));
 
-  const notices = await listenForNotices(redis, { keys, served, workerId });
+  const notices = await listenForNotices(redis, keys, served);
 
   const watchdog =
     settings.watchdogMs === 0
@@ -180,27 +179,18 @@ const HAND_BACK_MS = 500;
 /** Courtesies that save work and workers: what they tell stands in Redis, and would be seen later. */
 async function listenForNotices(
   redis: Redis,
-  {
-    keys,
-    served,
-    workerId,
-  }: { readonly keys: Keys; readonly served: readonly ServedModel[]; readonly workerId: string },
+  keys: Keys,
+  served: readonly ServedModel[],
 ): Promise<Redis> {
   const subscriber = redis.duplicate();
-  const ahead = keys.ahead(workerId);
   subscriber.on("error", () => {}); // The other connection reports.
-  subscriber.on("message", (channel: string, notice: string) => {
-    if (channel === ahead) {
-      const job = readHeadStart(notice);
-      served.find(({ model }) => model === job?.model)?.worker.begin(job!.jobId, job!.data);
-      return;
-    }
+  subscriber.on("message", (_channel: string, notice: string) => {
     const [kind, model, jobId = ""] = notice.split(" ");
     const concerned = served.find((each) => each.model === model);
     if (kind === "cancelled") concerned?.worker.cancel(jobId);
     else if (kind === "poison") concerned?.poison.refresh();
   });
-  await subscriber.subscribe(keys.notices, ahead);
+  await subscriber.subscribe(keys.notices);
   return subscriber;
 }
 

@@ -41,7 +41,19 @@ export interface ScoreJobContext {
  *
  * @throws RankfleetError `payload_missing`; whatever core throws; the signal's reason.
  */
-export async function scoreJob(job: JobEnvelope, context: ScoreJobContext): Promise<ScoredJob> {
+export async function scoreJob(
+  job: JobEnvelope,
+  context: ScoreJobContext,
+): Promise<{
+  readonly record: CompletedRecord;
+  /** If the job asked for documents, or is a stage of a cascade that has another one after it. */
+  readonly texts: Texts | undefined;
+  readonly tokens: number;
+  /** Pairs that the score cache knew. */
+  readonly cached: number;
+  /** Documents that this model revision should not be given again. */
+  readonly poison: readonly PoisonDocument[];
+}> {
   const { reranker, rank, signal, tag, solitude, careful } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
@@ -61,7 +73,7 @@ export async function scoreJob(job: JobEnvelope, context: ScoreJobContext): Prom
         )
       : await careful.scoring.score(
           careful.jobId,
-          { texts, policy, returnTexts, firstStageScores, isBegunAhead: job.isBegunAhead === true },
+          { texts, policy, returnTexts, firstStageScores },
           options,
         );
   const record = toRecord(job, scored, reranker, {
@@ -72,17 +84,6 @@ export async function scoreJob(job: JobEnvelope, context: ScoreJobContext): Prom
   const { cached } = scored;
   const poison = await poisonOf(job, scored, policy, context.redis);
   return { record, texts: scored.texts, tokens, cached, poison };
-}
-
-export interface ScoredJob {
-  readonly record: CompletedRecord;
-  /** If the job asked for documents, or is a stage of a cascade that has another one after it. */
-  readonly texts: Texts | undefined;
-  readonly tokens: number;
-  /** Pairs that the score cache knew. */
-  readonly cached: number;
-  /** Documents that this model revision should not be given again. */
-  readonly poison: readonly PoisonDocument[];
 }
 
 /** A document to be remembered, and why. */

@@ -101,23 +101,6 @@ export class Settlement {
     return missing === "gone" ? "already_settled" : "written";
   }
 
-  /**
-   * Of a job that the queue has not handed out yet; whoever has it in hand elsewhere is told to drop it. Only a whole job
-   * of which every document has a score: the rest needs a delivery.
-   */
-  async completedAhead(
-    jobId: string,
-    job: JobEnvelope,
-    record: CompletedRecord,
-  ): Promise<SettleOutcome> {
-    const isPlain = job.part === undefined && job.cascade === undefined;
-    if (!isPlain || Object.keys(record.failures).length > 0) return "lost_lock";
-    const settled = { model: this.#model, jobId, replyTo: job.replyTo };
-    const outcome = await this.#store.settleAhead(settled, record);
-    if (outcome === "written") await this.#store.announceCancelled([this.#model], jobId);
-    return outcome;
-  }
-
   async failed(delivery: Delivery, job: JobEnvelope | undefined, failure: Failure): Promise<void> {
     if (job?.part !== undefined) return this.#partFailed(job, failure, delivery);
     const record: ResultRecord = {

@@ -84,10 +84,11 @@ export class Backlog {
 
   /**
    * Whether the model's queue was empty when it was last looked at from here, and no job has gone there on
-   * the strength of that. Then the first priority is the job's own, and it need not wait to be told so.
+   * the strength of that. Then the first priority is the job's own, and it need not wait to be told so. Not where all
+   * models together have no room: it would be queued and not counted.
    */
   takeIdle(model: string): boolean {
-    return this.#idle.delete(model);
+    return this.#total?.isOver === undefined && this.#idle.delete(model);
   }
 
   /** Jobs of one tick go to Redis together: a script for each would be a tenth of all that the queue costs. */

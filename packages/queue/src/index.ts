@@ -11,7 +11,6 @@ export { DeadLetters } from "./dead-letters.ts";
 export type { DeadLetter, DeadLetterDetails, RedriveOutcome } from "./dead-letters.ts";
 export { JobConsumer, Postponed } from "./consumer.ts";
 export type { ConsumerOptions, Delivery } from "./consumer.ts";
-export { readHeadStart } from "./head-start.ts";
 export { PartStore } from "./part-store.ts";
 export { PoisonList, PoisonStore } from "./poison.ts";
 export type { PoisonPair } from "./poison.ts";

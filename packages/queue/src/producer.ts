@@ -18,7 +18,6 @@ import {
   type ResultRecord,
   type TextRange,
 } from "./contract/index.ts";
-import { HeadStart } from "./head-start.ts";
 import { PartStore } from "./part-store.ts";
 import { ModelRegistry } from "./registry.ts";
 import { Replication } from "./replication.ts";
@@ -32,7 +31,6 @@ export class JobProducer {
   readonly #backlog: Backlog;
   readonly #registry: ModelRegistry;
   readonly #replication: Replication;
-  readonly #headStart: HeadStart;
   readonly #queues = new Map<string, Queue>();
 
   constructor(redis: Redis, keys: Keys) {
@@ -42,7 +40,6 @@ export class JobProducer {
     this.#backlog = new Backlog(redis, keys);
     this.#registry = new ModelRegistry(redis, keys);
     this.#replication = new Replication(redis);
-    this.#headStart = new HeadStart(redis, keys);
   }
 
   /**
@@ -84,8 +81,7 @@ export class JobProducer {
     const hasNoRival = envelope.digest === undefined;
     if (ranges.length === 1 && hasNoRival && this.#backlog.takeIdle(envelope.model)) {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
-      const isWhole = envelope.cascade === undefined;
-      const place = { queue: keys.queue(envelope.lane), priority: 1, hasHeadStart: isWhole };
+      const place = { queue: keys.queue(envelope.lane), priority: 1 };
       await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, place)]);
       return;
     }
@@ -128,16 +124,13 @@ export class JobProducer {
     queueId: string,
     envelope: Omit<JobEnvelope, "payload">,
     texts: TextsOfJob,
-    { queue, priority, hasHeadStart }: PlaceInLine,
+    { queue, priority }: PlaceInLine,
   ): Promise<void> {
     const keys = this.#keys.model(envelope.model);
     const encoded = await encodeTexts(texts, CLAIM_THRESHOLD_BYTES);
     let payload: JobEnvelope["payload"];
-    let isBegunAhead: true | undefined;
     if ("json" in encoded) {
       payload = encoded;
-      const job = { ...envelope, payload };
-      if (hasHeadStart === true && (await this.#headStart.give(queueId, job))) isBegunAhead = true;
     } else {
       // The texts first: a job must never stand in the queue without them. If the job is then not
       // added, its texts expire.
@@ -146,7 +139,7 @@ export class JobProducer {
     }
     await this.#queue(queue).add(
       "rerank",
-      { ...envelope, payload, isBegunAhead },
+      { ...envelope, payload },
       {
         jobId: queueId,
         priority,
@@ -322,8 +315,6 @@ export type QueueState = "waiting" | "active" | "completed" | "failed" | "unknow
 interface PlaceInLine {
   readonly queue: string;
   readonly priority: number;
-  /** Nobody stands in line: see {@link HeadStart}. */
-  readonly hasHeadStart?: boolean;
 }
 
 const EXPRESS_PRIORITIES: Readonly<Record<Lane, number>> = { interactive: 1, standard: 2, bulk: 3 };

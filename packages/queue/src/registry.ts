@@ -117,16 +117,9 @@ export class ModelRegistry {
     return new Map(entries.map(([model, json]) => [model, JSON.parse(json) as ModelOffer]));
   }
 
-  /** How many workers of a model gave a sign of life lately. */
+  /** Workers of a model that gave a sign of life lately. */
   async liveWorkers(model: string, now: number): Promise<number> {
     return this.#redis.zcount(this.#keys.model(model).workers, now - 3 * HEARTBEAT_MS, "+inf");
-  }
-
-  /** Which they are. */
-  async liveWorkerIds(model: string): Promise<string[]> {
-    const { workers } = this.#keys.model(model);
-    const [seconds] = await this.#redis.time();
-    return this.#redis.zrangebyscore(workers, Number(seconds) * 1000 - 3 * HEARTBEAT_MS, "+inf");
   }
 }
 

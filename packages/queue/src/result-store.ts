@@ -49,26 +49,8 @@ export class ResultStore {
     return "written";
   }
 
-  /**
-   * Writes the record of a job that was scored before the queue handed it out (`HeadStart`). What an attempt proves by its
-   * lock, this proves by the backlog: the job is counted in, and nobody has settled it.
-   *
-   * @returns `lost_lock` if the job is not queued: not yet, or no more.
-   */
-  async settleAhead(job: SettledJob, record: ResultRecord): Promise<SettleOutcome> {
-    return this.#endUnlocked(job, record, { mustBeQueued: true });
-  }
-
   /** Writes the record of a job that no attempt will settle: cancelled, or given up by the queue. */
   async settleUnlocked(job: SettledJob, record: ResultRecord): Promise<SettleOutcome> {
-    return this.#endUnlocked(job, record, { mustBeQueued: false });
-  }
-
-  async #endUnlocked(
-    job: SettledJob,
-    record: ResultRecord,
-    { mustBeQueued }: { readonly mustBeQueued: boolean },
-  ): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
     const outcome = await this.#end(
       keys.result(job.jobId),
@@ -79,9 +61,7 @@ export class ResultStore {
       job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
       job.jobId,
       isDeadLetter(record) ? 1 : 0,
-      mustBeQueued ? 1 : 0,
     );
-    if (outcome === LOST_LOCK) return "lost_lock";
     if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);
     if (job.endedAt !== undefined && job.endedAt !== job.model) {
@@ -195,12 +175,8 @@ release(KEYS[4], KEYS[5], KEYS[6], ARGV[5])
 return written
 `;
 
-/**
- * The same without a lock. KEYS: 1 result, 2 payload, 3 to 5 as above. ARGV: 1 to 5 as 2 to 6 above, 6 1 if the job
- * must be queued: then -1 if it is not.
- */
+/** The same without a lock. KEYS: 1 result, 2 payload, 3 to 5 as above. ARGV: 1 to 5 as 2 to 6 above. */
 const END_SCRIPT = `${RELEASE_LUA}${RECORD_LUA}
-if ARGV[6] == "1" and redis.call("HEXISTS", KEYS[4], ARGV[4]) == 0 then return -1 end
 local written = record(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 release(KEYS[3], KEYS[4], KEYS[5], ARGV[4])
 return written

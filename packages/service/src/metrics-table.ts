@@ -40,13 +40,6 @@ export const METRICS = {
       outcome: ["completed", "failed", "lost_lock", "duplicate", "put_off"],
     },
   },
-  headStarts: {
-    kind: "counter",
-    name: "rankfleet_head_starts_total",
-    unit: "{job}",
-    help: "Jobs of an idle fleet that were scored here before the queue handed them out.",
-    labels: { model: "text" },
-  },
   documents: {
     kind: "counter",
     name: "rankfleet_documents_total",

@@ -149,14 +149,18 @@ export class QueuedPair implements WaitingPair {
 
 /** The pairs' sequences end to end: one copy, into arrays that then move to the device's thread. */
 export function toBatch(pairs: readonly QueuedPair[]): TokenBatch {
+  const ids = new Int32Array(pairs.reduce((sum, { tokens }) => sum + tokens, 0));
   const offsets = new Int32Array(pairs.length + 1);
-  pairs.forEach((pair, row) => (offsets[row + 1] = offsets[row]! + pair.tokens));
-  const ids = new Int32Array(offsets[pairs.length]!);
   const secondStarts = new Int32Array(pairs.length);
-  pairs.forEach(({ submission, index }, row) => {
-    const from = submission.pairs.offsets[index]!;
-    ids.set(submission.pairs.ids.subarray(from, submission.pairs.offsets[index + 1]), offsets[row]);
-    secondStarts[row] = submission.pairs.secondStarts[index]!;
-  });
+  let end = 0;
+  for (let row = 0; row < pairs.length; row++) {
+    const { submission, index } = pairs[row]!;
+    const { pairs: source } = submission;
+    // One by one: a window onto the source for each pair would cost more than its few dozen tokens.
+    const to = source.offsets[index + 1]!;
+    for (let from = source.offsets[index]!; from < to; from++) ids[end++] = source.ids[from]!;
+    offsets[row + 1] = end;
+    secondStarts[row] = source.secondStarts[index]!;
+  }
   return { ids, offsets, secondStarts };
 }

@@ -22,8 +22,6 @@ export interface JobEnvelope {
   readonly cascade?: CascadeState | undefined;
   /** Present in every part of a large job. */
   readonly part?: JobPart | undefined;
-  /** A worker was told of the job before it was queued, so two may have had it in hand at once. */
-  readonly isBegunAhead?: boolean | undefined;
   /** The one revision of the model that may score the job. */
   readonly revision?: string | undefined;
   readonly lane: Lane;
@@ -111,7 +109,6 @@ const schema = z.object({
       documents: z.int().min(1),
     })
     .optional(),
-  isBegunAhead: z.boolean().optional(),
   revision: z.string().optional(),
   lane: z.enum(["interactive", "standard", "bulk"]),
   tenant: z.string().optional(),

@@ -26,7 +26,6 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:limits` | hash: most pairs and bytes queued for all models together | |
  * | `<prefix>:notices` | channel, no key: workers hear of cancelled jobs and poisonous pairs | |
  * | `<prefix>:ended:<producer>` | channel, no key: a producer hears of its jobs' ends | |
- * | `<prefix>:ahead:<worker>` | channel, no key: an idle worker hears of a job before the queue hands it out | |
  */
 export interface Keys {
   readonly prefix: string;
@@ -37,8 +36,6 @@ export interface Keys {
   readonly notices: string;
   /** The channel on which a producer hears of its jobs' ends: `<job>`, or `<job> <record>`. */
   ended(producer: string): string;
-  /** The channel on which a worker hears of jobs that it may begin: `<model> <job> <envelope>`. */
-  ahead(worker: string): string;
   model(id: string): ModelKeys;
 }
 
@@ -79,7 +76,6 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
     limits: `${prefix}:limits`,
     notices: `${prefix}:notices`,
     ended: (producer) => `${prefix}:ended:${producer}`,
-    ahead: (worker) => `${prefix}:ahead:${worker}`,
     model: (id) => {
       const tag = `{${id}}`;
       const base = `${prefix}:${tag}`;

@@ -69,6 +69,17 @@ export interface CancelledRecord {
 const v = z.literal(PROTOCOL_VERSION);
 const digest = z.string().optional();
 
+/** Columns are checked in one go: zod makes an object for each element, and there are hundreds of thousands a second. */
+const numbers = z.custom<number[]>(
+  (value) => Array.isArray(value) && value.every((each) => typeof each === "number"),
+  "expected numbers",
+);
+const numbersOrNull = z.custom<(number | null)[]>(
+  (value) =>
+    Array.isArray(value) && value.every((each) => each === null || typeof each === "number"),
+  "expected numbers, or null",
+);
+
 const schema = z.discriminatedUnion("state", [
   z.object({
     v,
@@ -78,10 +89,10 @@ const schema = z.discriminatedUnion("state", [
     dtype: z.string(),
     activation: z.enum(["sigmoid", "identity"]),
     batchInvariant: z.boolean().optional(),
-    logits: z.array(z.number().nullable()),
-    fused: z.array(z.number().nullable()).optional(),
-    tokens: z.array(z.number()),
-    truncated: z.array(z.number()),
+    logits: numbersOrNull,
+    fused: numbersOrNull.optional(),
+    tokens: numbers,
+    truncated: numbers,
     failures: z.record(z.string(), failureSchema),
     ids: z.array(z.string().nullable()).optional(),
     texts: z.record(z.string(), z.string()).optional(),

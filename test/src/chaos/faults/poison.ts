@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { PoisonStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
-import type { RerankClient, RerankRequest } from "@rankfleet/sdk";
+import type { RerankRequest } from "@rankfleet/sdk";
 import { passages } from "../../support/texts.ts";
 import { drive } from "../drive.ts";
 import { judge, type Fault } from "../fault.ts";
@@ -27,8 +27,7 @@ export const poison: Fault = {
   name: "poison",
   what: "one pair in 1,000 gives NaN, throws, exhausts memory, kills its worker, or hangs the device",
   async run({ say }) {
-    const words = await unusedWords(Object.keys(EFFECTS).length + 1);
-    const ahead = words.pop()!;
+    const words = await unusedWords(Object.keys(EFFECTS).length);
     const effects = (Object.keys(EFFECTS) as Effect[]).map((effect, i) => ({
       effect,
       word: words[i]!,
@@ -40,16 +39,13 @@ export const poison: Fault = {
     const env = {
       NODE_OPTIONS: preload("poison-session"),
       CHAOS_POISON: JSON.stringify(
-        Object.fromEntries([
-          ...effects.map(({ effect, word }) => [word.id, effect] as const),
-          [ahead.id, "kill"],
-        ]),
+        Object.fromEntries(effects.map(({ effect, word }) => [word.id, effect])),
       ),
       RANKFLEET_WATCHDOG_MS: String(WATCHDOG_MS),
       CHAOS_CORE: createRequire(import.meta.url).resolve("@rankfleet/core"),
     };
-    const deaths = { nan: 0, throw: 0, memory: 0, kill: 0, hang: 0, killAhead: 0 };
-    let current: keyof typeof deaths = "nan";
+    const deaths: Record<Effect, number> = { nan: 0, throw: 0, memory: 0, kill: 0, hang: 0 };
+    let current: Effect = "nan";
     const ending = new AbortController();
     const supervise = async (): Promise<void> => {
       while (!ending.signal.aborted) {
@@ -82,9 +78,6 @@ export const poison: Fault = {
         triedAgain += deaths[effect] - before;
         say(`${effect}: reported as ${bad?.error?.code}, ${deaths[effect]} worker deaths`);
       }
-      current = "killAhead";
-      const wasReportedAhead = await killsAhead(client, ahead.text);
-      say(`killAhead: ${deaths.killAhead} worker deaths`);
       const listed = await store.list(MODEL);
       ending.abort();
       await world.fleet.killWorkers();
@@ -96,14 +89,12 @@ export const poison: Fault = {
       return judge(this.name, history, expected, {
         isShown:
           areReported &&
-          wasReportedAhead &&
           Object.values(deaths).every((count) => count <= 3) &&
           deaths.nan + deaths.throw + triedAgain === 0 &&
-          listed.length === effects.length + 1 &&
+          listed.length === effects.length &&
           listed.every(({ digest }) => digest.length > 0),
         facts: {
           deathsOfKill: deaths.kill,
-          deathsOfKillAhead: deaths.killAhead,
           deathsOfHang: deaths.hang,
           deathsOfMemory: deaths.memory,
           reported: reported.join(" "),
@@ -116,33 +107,6 @@ export const poison: Fault = {
     }
   },
 };
-
-/**
- * A pair that kills, in a request that finds the fleet idle: the worker that was told of it ahead dies, and the one that
- * the queue gives it to.
- */
-async function killsAhead(client: RerankClient, word: string): Promise<boolean> {
-  const requests = requestsOf(6, 50).map((request) => ({
-    ...request,
-    query: `idle ${request.query}`,
-  }));
-  const poisoned = requests.pop()!;
-  // Until the client knows that nothing is queued, and who is alive.
-  for (const request of requests) await client.rerank(request);
-  const documents = poisoned.documents.map((text, index) =>
-    index === POISON_INDEX ? `${text as string} ${word}` : text,
-  );
-  const { results } = await client.rerank({ ...poisoned, documents });
-  const failed = results.flatMap(({ index, error }) =>
-    error === undefined ? [] : [{ index, error }],
-  );
-  return (
-    failed.length === 1 &&
-    failed[0]!.index === POISON_INDEX &&
-    failed[0]!.error.code === "worker_killed" &&
-    results.length === documents.length
-  );
-}
 
 /** What a worker may have, in bytes: several times what it needs. */
 const MEMORY = 3 * 1024 ** 3;
