@@ -34,7 +34,7 @@ async function redisVersion(): Promise<string> {
 
 async function commit(): Promise<string> {
   const cwd = new URL(".", import.meta.url).pathname;
-  const { stdout } = await promisify(execFile)("git", ["rev-parse", "--short", "HEAD"], {
+  const { stdout } = await promisify(execFile)("git", ["describe", "--always", "--dirty"], {
     cwd,
   }).catch(() => ({ stdout: "unknown" }));
   return stdout.trim();

@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { NODE_FLAGS } from "@rankfleet/worker";
 import { RerankClient, type RerankManyOptions } from "@rankfleet/sdk";
+import { endChild, firstMessage } from "./child.ts";
 import type { Request } from "./workloads.ts";
 
 export interface FleetOptions {
@@ -58,8 +58,8 @@ export class FleetRun {
           env,
           stdio: [...stdio],
         });
-        const [message] = (await once(child, "message")) as [{ url: string }];
-        return { child, url: message.url };
+        const { url } = (await firstMessage(child)) as { url: string };
+        return { child, url };
       }),
     );
     return new FleetRun(redis, workers, options.model);
@@ -116,9 +116,7 @@ export class FleetRun {
   async stop(): Promise<void> {
     process.off("exit", this.#onExit);
     await this.client.close();
-    const exited = this.#workers.map(({ child }) => once(child, "exit"));
-    for (const { child } of this.#workers) child.kill("SIGTERM");
-    await Promise.all(exited);
+    await Promise.all(this.#workers.map(({ child }) => endChild(child)));
     await this.redis.stop();
   }
 }

@@ -63,6 +63,8 @@ async function main(): Promise<void> {
     const name = oneOf("--suite", each, known);
     return GROUPS[name] ?? [name];
   });
+  // Before it measures: what is committed meanwhile is not what ran.
+  const where = await environment();
   const suites: Record<string, SuiteReport> = {};
   for (const each of names) {
     const report = await SUITES[each]!(options);
@@ -81,7 +83,7 @@ async function main(): Promise<void> {
         { what, ratios: own, runs: all },
       ]),
     );
-    const report = { environment: await environment(), suites: runs, ratios };
+    const report = { environment: where, suites: runs, ratios };
     await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`);
   }
   if (values.plots !== undefined) await writePlots(values.plots, suites);

@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { Queue } from "bullmq";
 import { Redis } from "ioredis";
+import { endChild, firstMessage } from "../child.ts";
 import type { Request } from "../workloads.ts";
 
 export const EMPTY_QUEUE = "empty";
@@ -36,7 +36,7 @@ export class EmptyQueue {
     const entry = new URL("empty-worker.js", import.meta.url);
     const stdio = ["ignore", "inherit", "inherit", "ipc"] as const;
     const child = spawn(process.execPath, [entry.pathname, redis.url], { stdio: [...stdio] });
-    await once(child, "message");
+    await firstMessage(child);
     const queue = new EmptyQueue(redis, child);
     queue.#subscriber.on("message", (_channel: string, id: string) => queue.#waiting.get(id)?.());
     await queue.#subscriber.subscribe(emptyChannel);
@@ -56,9 +56,7 @@ export class EmptyQueue {
 
   async stop(): Promise<void> {
     process.off("exit", this.#onExit);
-    const exited = once(this.#child, "exit");
-    this.#child.kill("SIGTERM");
-    await exited;
+    await endChild(this.#child);
     await this.#queue.close();
     this.#producer.disconnect();
     this.#subscriber.disconnect();

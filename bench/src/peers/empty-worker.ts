@@ -14,4 +14,6 @@ const worker = new Worker(
 );
 await worker.waitUntilReady();
 process.send?.("ready");
+// Also where the benchmark was killed: nobody else would end this one.
+process.once("disconnect", () => process.exit());
 process.once("SIGTERM", () => process.exit());

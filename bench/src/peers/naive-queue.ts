@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { Queue, QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
+import { endChild, firstMessage } from "../child.ts";
 import type { Request } from "../workloads.ts";
 import type { PeerModel } from "./transformers-js.ts";
 
@@ -34,7 +34,7 @@ export class NaiveQueue {
       [entry.pathname, JSON.stringify({ url: redis.url, model })],
       { stdio: ["ignore", "inherit", "inherit", "ipc"] },
     );
-    await once(child, "message");
+    await firstMessage(child);
     const queue = new NaiveQueue(redis, child);
     await queue.#events.waitUntilReady();
     return queue;
@@ -54,9 +54,7 @@ export class NaiveQueue {
 
   async stop(): Promise<void> {
     process.off("exit", this.#onExit);
-    const exited = once(this.#child, "exit");
-    this.#child.kill("SIGTERM");
-    await exited;
+    await endChild(this.#child);
     await this.#events.close();
     await this.#queue.close();
     for (const connection of this.#connections) connection.disconnect();

@@ -12,6 +12,8 @@ const worker = new Worker<Request, number[]>("naive", (job) => reranker.score(jo
 });
 await worker.waitUntilReady();
 process.send?.("ready");
+// Also where the benchmark was killed: nobody else would end this one.
+process.once("disconnect", () => process.exit());
 process.once("SIGTERM", async () => {
   await worker.close();
   process.exit(0);

@@ -14,7 +14,7 @@ export interface OnnxGraph {
   readonly name?: string;
   node: OnnxNode[];
   initializer: OnnxTensor[];
-  readonly input: readonly { readonly name: string }[];
+  input: readonly { readonly name: string }[];
   output: { name: string; type?: object }[];
 }
 

@@ -118,7 +118,10 @@ function quantizeWeight(
 /** The float weights that nobody takes any more, neither here nor in a branch or loop. */
 export function dropUnused({ graph }: OnnxModel): void {
   const used = new Set(namesUsedIn(graph));
-  graph.initializer = graph.initializer.filter(({ name }) => used.has(name));
+  const unused = new Set(graph.initializer.flatMap(({ name }) => (used.has(name) ? [] : [name])));
+  graph.initializer = graph.initializer.filter(({ name }) => !unused.has(name));
+  // Older exports list their weights among the inputs too, where they would be asked for now.
+  graph.input = graph.input.filter(({ name }) => !unused.has(name));
 }
 
 function* namesUsedIn(graph: OnnxGraph): Generator<string> {

@@ -94,6 +94,19 @@ test.each([
   expect(deviation).toBeLessThan(1e-4);
 });
 
+test("weights that are listed among the inputs leave those too", async () => {
+  const model = await readModel(weights);
+  const before = model.graph.input.map(({ name }) => name);
+  model.graph.input = [
+    ...model.graph.input,
+    ...model.graph.initializer.map(({ name }) => ({ name })),
+  ];
+  quantizeWeights(model);
+  const left = new Set(model.graph.initializer.map(({ name }) => name));
+  const asked = model.graph.input.map(({ name }) => name).filter((name) => !left.has(name));
+  expect(asked).toEqual(before);
+});
+
 test("what is no ONNX file is refused by its name", async () => {
   const file = join(work, "noise.onnx");
   await writeFile(file, "this is text");

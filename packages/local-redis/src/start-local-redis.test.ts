@@ -42,6 +42,30 @@ test("on loopback, with a password, an append-only file and noeviction; nothing 
   expect([existsSync(folder), isAlive(local.pid)]).toEqual([false, false]);
 });
 
+test("a Redis of somebody else's on the port is not taken for ours", async () => {
+  const theirs = await startLocalRedis();
+  await open(theirs.url).config("SET", "requirepass", ""); // So that it takes any password.
+  try {
+    await expect(startLocalRedis({ port: theirs.port })).rejects.toThrow(/Address already in use/u);
+    expect(isAlive(theirs.pid)).toBe(true);
+  } finally {
+    await theirs.stop();
+  }
+});
+
+test("a folder may have spaces and quotes in its name", async () => {
+  const parent = mkdtempSync(join(tmpdir(), "local-redis-test-"));
+  try {
+    const dataFolder = join(parent, 'my "data" \\ here');
+    const local = await startLocalRedis({ dataFolder });
+    await open(local.url).set("kept", "yes");
+    await local.stop();
+    expect(existsSync(join(dataFolder, "appendonlydir"))).toBe(true);
+  } finally {
+    rmSync(parent, { recursive: true });
+  }
+});
+
 test("a folder of the caller's keeps its data from one start to the next", async () => {
   const dataFolder = mkdtempSync(join(tmpdir(), "local-redis-test-"));
   try {

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve as absolute } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { findRedisServer } from "./find-redis-server.ts";
@@ -119,7 +119,7 @@ async function prepare(
   port: number,
   { dataFolder, maxmemory, isSentinel, settings: more = [], ...options }: LocalRedisOptions,
 ): Promise<Instance> {
-  const folder = dataFolder ?? (await mkdtemp(join(tmpdir(), "rankfleet-redis-")));
+  const folder = absolute(dataFolder ?? (await mkdtemp(join(tmpdir(), "rankfleet-redis-"))));
   await mkdir(folder, { recursive: true });
   const password = isSentinel ? "" : (options.password ?? randomBytes(18).toString("base64url"));
   const data = [
@@ -135,7 +135,7 @@ async function prepare(
   const settings = [
     `port ${port}`,
     "bind 127.0.0.1",
-    `dir ${folder}`,
+    `dir "${folder.replaceAll(/["\\]/gu, String.raw`\$&`)}"`,
     ...(isSentinel ? [] : data),
     ...more,
   ];
@@ -155,7 +155,7 @@ const START_MS = 15_000;
 
 /** Waits for a PONG; returns the server's process id. */
 async function answers(
-  { url }: Instance,
+  { url, config }: Instance,
   shell: ChildProcess,
   signal: AbortSignal | undefined,
 ): Promise<number> {
@@ -177,7 +177,11 @@ async function answers(
     }
     // A Sentinel has no such section.
     while ((await redis.info("persistence")).includes("loading:1")) await sleep(15);
-    return Number(/process_id:(\d+)/u.exec(await redis.info("server"))?.[1]);
+    const server = await redis.info("server");
+    if (/config_file:(.*)/u.exec(server)?.[1]?.trim() !== config) {
+      throw new Error("Address already in use: another Redis answers on that port");
+    }
+    return Number(/process_id:(\d+)/u.exec(server)?.[1]);
   } finally {
     redis.disconnect();
   }

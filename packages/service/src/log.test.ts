@@ -38,6 +38,23 @@ test("passwords in URLs are hidden in fields, messages, errors and children", ()
   expect(lines.join("")).toContain("redis://app:***@host:6379");
 });
 
+test("what a refused command was given is hidden, in errors inside errors too", () => {
+  const refused = (): Error =>
+    Object.assign(new Error("WRONGPASS invalid"), {
+      command: { name: "hello", args: ["3", "AUTH", "default", "hush"] },
+    });
+  const lines = logged({}, (log) => {
+    log.error({ err: refused() });
+    log.error({ err: Object.assign(new Error("no node"), { lastNodeError: refused() }) });
+    log.error({ err: new AggregateError([refused()], "none") });
+    log.error({ err: new Error("outer", { cause: refused() }) });
+  });
+  expect(lines.join("")).not.toContain("hush");
+  expect(JSON.parse(lines[0]!)).toMatchObject({
+    err: { type: "Error", message: "WRONGPASS invalid", command: "hello" },
+  });
+});
+
 test("pretty lines are for reading", () => {
   const lines = logged({ pretty: true }, (log) => {
     log.warn({ model: "box", seconds: 1.5 }, "slow batch");
