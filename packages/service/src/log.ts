@@ -39,7 +39,8 @@ export interface LogOptions {
 /**
  * JSON lines with ISO time, level name, service, pid and host, and the active span's ids if there
  * is one. Credentials in URLs are hidden wherever they appear, error messages included, and so are the arguments of
- * commands that Redis refused: a password, or a job's texts. Writing does not block; what is still buffered is written when the process exits, by `process.exit` too.
+ * commands that Redis refused: a password, or a job's texts. Writing does not block; what is still buffered is
+ * written when the process exits, by `process.exit` too.
  */
 export function createLog(options: LogOptions): Log {
   const { name, level, pretty = false, stream = standardError() } = options;
