@@ -1,11 +1,11 @@
-"""Token ids → padded rows, laid out as the tokenizer's template does at run time."""
+"""Token ids → padded rows, laid out as the tokenizer's template does at run time. Only there a query may be longer."""
 
 import numpy as np
 import torch
 
 from vocabulary import CLS, SEP
 
-MAX_QUERY_TOKENS = 40
+MAX_QUERY_TOKENS = 64
 
 
 def to_rows(pairs: list[tuple[np.ndarray, np.ndarray]], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

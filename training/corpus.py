@@ -40,6 +40,8 @@ class Pair:
     query: str
     document: str
     source: str
+    # What the document was cut out of, where it is no passage of the source itself.
+    origin: str | None = None
 
 
 def read_pairs(source: str, cap: int | None = None, seed: int = 0) -> list[Pair]:
@@ -89,6 +91,14 @@ def read_held_out() -> dict[str, list[Pair]]:
     return {name: read_pairs(name, HELD_OUT_POOL) for name in training_sources()}
 
 
+def answers(pairs: list[Pair], place: dict[str, int]) -> dict[str, set[int]]:
+    """By query, lower-cased, the places of all its passages: a question that was asked twice has two right ones."""
+    places: dict[str, set[int]] = {}
+    for pair in pairs:
+        places.setdefault(pair.query.lower(), set()).add(place[pair.document])
+    return places
+
+
 def read_validation() -> dict[str, list[Pair]]:
     return {name: read_pairs(name) for name in VALIDATION_SOURCES}
 
@@ -104,5 +114,5 @@ def inverse_cloze(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
         length = rng.randint(4, 10)
         start = rng.randint(0, min(len(words), 120) - length)
         rest = words[:start] + words[start + length :]
-        made.append(Pair(" ".join(words[start : start + length]), " ".join(rest), pair.source))
+        made.append(Pair(" ".join(words[start : start + length]), " ".join(rest), pair.source, pair.document))
     return made

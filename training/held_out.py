@@ -12,7 +12,7 @@ import torch
 
 from batches import to_rows
 from bm25 import Bm25
-from corpus import HELD_OUT, HELD_OUT_POOL, read_pairs, training_sources
+from corpus import HELD_OUT, HELD_OUT_POOL, answers, read_pairs, training_sources
 from export import load
 from validation import DEPTH
 from vocabulary import Tokenizer
@@ -50,11 +50,14 @@ def reciprocal_ranks(box: torch.nn.Module, tokenizer: Tokenizer, pairs, queries:
     """Means of BM25's and of the model's reciprocal ranks, float64 [2], by what is counted."""
     passages = list(dict.fromkeys(pair.document for pair in pairs))
     place = {passage: index for index, passage in enumerate(passages)}
+    answered_by = answers(pairs, place)
     index = Bm25(passages)
     found, among_few = [], []
     for pair in pairs[:queries]:
         right = place[pair.document]
-        best = [int(passage) for passage in index.search(pair.query, DEPTH)[0]]
+        also_right = answered_by[pair.query.lower()] - {right}
+        found_by_bm25 = map(int, index.search(pair.query, DEPTH + len(also_right))[0])
+        best = [passage for passage in found_by_bm25 if passage not in also_right][:DEPTH]
         candidates = best if right in best else [*best, right]
         query = np.array(tokenizer.encode(pair.query))
         rows = [(query, np.array(tokenizer.encode(passages[i][:3000]))) for i in candidates]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from batches import MAX_QUERY_TOKENS
 from corpus import read_all_training, read_validation
 from embeddings import ppmi_svd
 from export import load
@@ -46,7 +47,7 @@ def main() -> None:
     box, vocabulary = load(options.checkpoint)
     tokenizer = Tokenizer(vocabulary)
     sources = [
-        [(encode(tokenizer, pair.query, 64), encode(tokenizer, pair.document[:2000], 320)) for pair in pairs]
+        [(encode(tokenizer, pair.query, MAX_QUERY_TOKENS), encode(tokenizer, pair.document[:2000], 320)) for pair in pairs]
         for pairs in read_all_training().values()
     ]
     sources = [[pair for pair in pairs if len(pair[0]) > 0 and len(pair[1]) > 0] for pairs in sources]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from batches import to_rows
+from batches import MAX_QUERY_TOKENS, to_rows
 from corpus import inverse_cloze, read_held_out, read_training, read_validation
 from embeddings import ppmi_svd
 from model import Box
@@ -80,7 +80,7 @@ def gather(sources, tokenizer):
         groups.append(source_groups + len(passages))
         # By the square root of its size, so that large sources do not drown the small ones.
         chances.append(np.full(len(source_groups), len(source_groups) ** -0.5))
-        queries += [np.array(tokenizer.encode(query)[:64], np.int32) for query in source_queries]
+        queries += [np.array(tokenizer.encode(query)[:MAX_QUERY_TOKENS], np.int32) for query in source_queries]
         passages += [np.array(tokenizer.encode(passage[:3500])[:600], np.int32) for passage in source_passages]
     return queries, passages, np.concatenate(groups), np.concatenate(chances)
 

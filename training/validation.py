@@ -7,7 +7,7 @@ import torch
 
 from batches import to_rows
 from bm25 import Bm25
-from corpus import Pair
+from corpus import Pair, answers
 from vocabulary import Tokenizer
 
 DEPTH = 50
@@ -24,21 +24,27 @@ class Candidates:
 
 
 def prepare(pairs: list[Pair], tokenizer: Tokenizer, queries: int = QUERIES) -> Candidates:
-    """The first `queries` pairs whose passage BM25 finds, searched for among all the pairs' passages."""
+    """The first `queries` pairs whose passage BM25 finds, among all the pairs' passages but the query's other answers."""
     passages = list(dict.fromkeys(pair.document for pair in pairs))
     place = {passage: index for index, passage in enumerate(passages)}
+    answered_by = answers(pairs, place)
     index = Bm25(passages)
     tokens = [np.array(tokenizer.encode(passage[:3000])) for passage in passages]
     chosen, bm25, right = [], [], []
     for pair in pairs:
-        ranked, scores = index.search(pair.query, DEPTH)
-        found = list(ranked)
-        if place[pair.document] not in found or len(chosen) >= queries:
+        if len(chosen) == queries:
+            break
+        own = place[pair.document]
+        others = answered_by[pair.query.lower()] - {own}
+        ranked, scores = index.search(pair.query, DEPTH + len(others))
+        kept = [rank for rank, passage in enumerate(ranked) if int(passage) not in others][:DEPTH]
+        found, scores = [int(ranked[rank]) for rank in kept], scores[kept]
+        if own not in found:
             continue
         query = np.array(tokenizer.encode(pair.query))
         chosen.append([(query, tokens[i]) for i in found])
         bm25.append(scores)
-        right.append(found.index(place[pair.document]))
+        right.append(found.index(own))
     return Candidates(chosen, bm25, right)
 
 

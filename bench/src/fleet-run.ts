@@ -1,8 +1,8 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { NODE_FLAGS } from "@rankfleet/worker";
 import { RerankClient, type RerankManyOptions } from "@rankfleet/sdk";
-import { endChild, firstMessage } from "./child.ts";
+import { endChild, startChild } from "./child.ts";
 import type { Request } from "./workloads.ts";
 
 export interface FleetOptions {
@@ -26,22 +26,17 @@ export class FleetRun {
   readonly redis: LocalRedis;
   readonly client: RerankClient;
   readonly #workers: readonly WorkerProcess[];
-  readonly #onExit = (): void => {
-    for (const { child } of this.#workers) child.kill("SIGKILL");
-  };
 
   private constructor(redis: LocalRedis, workers: readonly WorkerProcess[], model: string) {
     this.redis = redis;
     this.#workers = workers;
     this.client = new RerankClient({ redis: redis.url, model, warnAboveDocuments: Infinity });
-    process.once("exit", this.#onExit);
   }
 
   static async start(options: FleetOptions): Promise<FleetRun> {
     const redis = await startLocalRedis();
     const entry = new URL("main.js", import.meta.resolve("@rankfleet/worker"));
     const env = {
-      ...process.env,
       REDIS_URL: redis.url,
       RANKFLEET_MODEL: options.models,
       RANKFLEET_DEVICE: "cpu",
@@ -53,13 +48,8 @@ export class FleetRun {
     };
     const workers = await Promise.all(
       Array.from({ length: options.workers }, async () => {
-        const stdio = ["ignore", "inherit", "inherit", "ipc"] as const;
-        const child = spawn(process.execPath, [...NODE_FLAGS, entry.pathname], {
-          env,
-          stdio: [...stdio],
-        });
-        const { url } = (await firstMessage(child)) as { url: string };
-        return { child, url };
+        const { child, message } = await startChild([...NODE_FLAGS, entry.pathname], env);
+        return { child, url: (message as { url: string }).url };
       }),
     );
     return new FleetRun(redis, workers, options.model);
@@ -114,7 +104,6 @@ export class FleetRun {
   }
 
   async stop(): Promise<void> {
-    process.off("exit", this.#onExit);
     await this.client.close();
     await Promise.all(this.#workers.map(({ child }) => endChild(child)));
     await this.redis.stop();

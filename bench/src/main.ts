@@ -126,5 +126,6 @@ try {
   await main();
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  // What else has been started, threads and processes, ends with this one.
+  process.exit(1);
 }

@@ -40,7 +40,10 @@ test("the first model's best go to the second, whose scores and places in the re
     expect(document.id).toBe(`d${document.index}`);
     expect(document.document).toBe(documents[document.index]!.text);
   }
-  expect(result.usage.pairs).toBe(16);
+  // Both stages' pairs had been scored before, by the two requests above.
+  expect(result.usage).toMatchObject({ pairs: 16, cachedPairs: 16 });
+  const ofLast = result.results.reduce((sum, each) => sum + (each.error ? 0 : each.tokens), 0);
+  expect(result.usage.tokens).toBe(first.usage.tokens + ofLast);
 });
 
 test("a document that the first stage could not score is an item of the result, at its place", async () => {

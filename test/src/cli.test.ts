@@ -262,6 +262,17 @@ test("run --resume does again what failed for no fault of the request, and says 
   expect(readFileSync(errors, "utf8")).toBe(final);
 });
 
+test("run --resume cuts nothing from a file that is not its own", async () => {
+  const input = writeInput("foreign.jsonl", 3, 2);
+  const output = join(folder, "foreign.json");
+  for (const foreign of ['{"one": "line without an end"}', '{"two": 1}\n{"line":1,']) {
+    writeFileSync(output, foreign);
+    const { code, stderr } = await run(["run", input, "--output", output, "--resume"]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("--overwrite") as string]);
+    expect(readFileSync(output, "utf8")).toBe(foreign);
+  }
+});
+
 test("run without a Redis fails at once, and no line for it", async () => {
   const input = writeInput("nowhere.jsonl", 3, 2);
   const output = join(folder, "nowhere.out.jsonl");

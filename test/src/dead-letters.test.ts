@@ -97,6 +97,15 @@ test("a stranger's garbage can be looked at, exported and discarded, not redrive
   expect(lines.map((line) => (JSON.parse(line) as { code: string }).code)).toEqual(
     Array.from({ length: 5 }, () => "invalid_request"),
   );
+  // Who acts on what is exported shifts nothing from under it.
+  const seen: string[] = [];
+  for await (const { id } of client.deadLetters.export("box")) {
+    seen.push(id);
+    if (seen.length === 1) await client.deadLetters.discard("garbage-4@box");
+  }
+  expect(seen.length).toBeGreaterThanOrEqual(4);
+  await queue.add("x", { garbage: 4 }, { jobId: "garbage-4" });
+  await expect.poll(() => queue.getFailedCount(), { timeout: 10_000 }).toBe(5);
   await expect(run("redrive", "--all")).rejects.toMatchObject({ code: 1 });
   expect((await run("discard", "garbage-0@box")).stdout).toBe("1 discarded\n");
   expect((await run("discard", "--all", "--code", "invalid_request")).stdout).toBe("4 discarded\n");

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { formatJobId, newJobId } from "@rankfleet/queue/contract";
+import { formatJobId, keysFor, newJobId } from "@rankfleet/queue/contract";
 import {
   ClientClosedError,
   DeadlineExceededError,
@@ -164,6 +164,31 @@ test("a request that was too late may be made again under its key", async () => 
   expect((await client.rerank(request)).results).toHaveLength(3);
 });
 
+test("a key is free again once its failed result is forgotten, also while its dead letter is kept", async () => {
+  const client = fleet.client();
+  for (const count of [3, 300]) {
+    const texts = Array.from({ length: count }, (_, i) => `${i} ${passages[i % 20]!}`.repeat(2));
+    const request = { query, documents: texts, idempotencyKey: `failed ${count}` };
+    await client.rerank({ query: `${query} ${count}`, documents: texts });
+    const keys = keysFor().model("box");
+    const jobId = newJobId({ key: request.idempotencyKey, tenant: undefined });
+    // As a dead letter of a day ago stands there: given up, its record gone.
+    const letterId = count === 3 ? jobId : `${jobId}~0`;
+    const base = `rankfleet:${keys.queue("standard")}`;
+    const at = Date.now() - 24 * 3600 * 1000;
+    await fleet.redis.hset(`${base}:${letterId}`, {
+      name: "rerank",
+      data: "{}",
+      opts: "{}",
+      timestamp: at,
+      finishedOn: at,
+      failedReason: "given up",
+    });
+    await fleet.redis.zadd(`${base}:failed`, at, letterId);
+    expect((await client.rerank(request)).results).toHaveLength(count);
+  }
+});
+
 test("of two requests that come under one key at once, one is the job and the other is refused", async () => {
   const texts = Array.from({ length: 60 }, (_, i) => `${i} ${passages[i]!}`.repeat(4));
   const client = fleet.client();
@@ -230,6 +255,14 @@ describe("a job that waits", () => {
     await expect(client.rerank({ query, documents, deadline: new Date(0) })).rejects.toBeInstanceOf(
       DeadlineExceededError,
     );
+  });
+
+  test("that ended in time has its result also after the deadline", async () => {
+    const client = fleet.client();
+    const job = await client.enqueue({ query, documents, deadline: Date.now() + 1_000 });
+    await expect.poll(() => job.status()).toBe("completed");
+    await new Promise((resolve) => setTimeout(resolve, 1_100));
+    expect((await job.result()).results).toHaveLength(3);
   });
 
   test("is cancelled when the caller's signal aborts", async () => {

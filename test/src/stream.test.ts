@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import type { RerankClient, RerankOutcome, RerankRequest } from "@rankfleet/sdk";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestFleet } from "./support/fleet.ts";
@@ -128,6 +132,29 @@ test("closing the client ends a stream that waits for Redis", async () => {
     expect(outcome?.error).toMatchObject({ code: "client_closed" });
   } finally {
     await alone.stop();
+  }
+});
+
+test("while Redis is away a stream waits, also once what is served is forgotten here", async () => {
+  const dataFolder = mkdtempSync(join(tmpdir(), "stream-test-"));
+  const server = { dataFolder, password: "secret" };
+  const alone = await TestFleet.start(server);
+  let again: LocalRedis | undefined;
+  try {
+    await alone.worker();
+    const waits: string[] = [];
+    const own = alone.client({ onWait: ({ reason }) => waits.push(reason) });
+    await own.rerank(requests(1, 2)[0]!);
+    await alone.redisServer.stop();
+    await sleep(5_100); // For so long the client remembers which models are served.
+    const outcomes = collect(own.rerankMany(requests(3, 2)));
+    await expect.poll(() => waits.length, { timeout: 30_000 }).toBeGreaterThan(0);
+    again = await startLocalRedis({ ...server, port: alone.redisServer.port });
+    expect((await outcomes).map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+  } finally {
+    await alone.stop();
+    await again?.stop();
+    rmSync(dataFolder, { recursive: true });
   }
 });
 

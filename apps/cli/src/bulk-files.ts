@@ -179,7 +179,11 @@ async function wholeRecords(file: string): Promise<BulkRecord[]> {
   const records: BulkRecord[] = [];
   let wholeBytes = 0;
   for await (const { text, endsAt, isWhole } of rawLines(file)) {
-    if (!isWhole) break;
+    if (!isWhole) {
+      // Half a line is cut off, but nobody else's whole file.
+      if (!isOurBeginning(text)) throw new BulkFilesError(NOT_OURS(file));
+      break;
+    }
     wholeBytes = endsAt;
     // Results are long and only their line counts; an error's code does too.
     const line = /^\{"line":(\d+),/u.exec(text)?.[1];
@@ -189,6 +193,11 @@ async function wholeRecords(file: string): Promise<BulkRecord[]> {
   }
   await truncate(file, wholeBytes);
   return records;
+}
+
+function isOurBeginning(text: string): boolean {
+  const ours = '{"line":';
+  return text.startsWith(ours) || ours.startsWith(text);
 }
 
 const NOT_OURS = (file: string): string =>

@@ -105,15 +105,19 @@ function startWorker(
       resolve(ending ?? `exit code ${code}`);
     }),
   );
-  const words: string[] = [];
+  // What it said until it was ready.
+  let words: string[] | undefined = [];
   child.stderr?.on("data", (chunk: Buffer) => {
-    words.push(chunk.toString());
+    words?.push(chunk.toString());
     process.stderr.write(chunk);
   });
   return new Promise((resolve, reject) => {
-    child.once("message", ({ url }: { url: string }) => resolve({ url, ended }));
+    child.once("message", ({ url }: { url: string }) => {
+      words = undefined;
+      resolve({ url, ended });
+    });
     child.once("exit", (code) =>
-      reject(new Error(`a worker ended with code ${code}: ${words.join("").trim()}`)),
+      reject(new Error(`a worker ended with code ${code}: ${words?.join("").trim()}`)),
     );
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });

@@ -28,10 +28,10 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
-/** The value below which a share of the sorted values lies; 0 for none. */
+/** The smallest value that at least this share of the values does not exceed; 0 for none. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
 }
 
 /** `0.4 s`, `12 s`, `5 min`, `3.2 h`. */

@@ -11,6 +11,7 @@ import {
   type SubmitOptions,
   type Texts,
 } from "@rankfleet/core";
+import { writeTo, type Write } from "@rankfleet/queue";
 import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import type { Solitude } from "./solitude.ts";
@@ -29,6 +30,7 @@ import type { Solitude } from "./solitude.ts";
  */
 export class CarefulScoring {
   readonly #redis: Redis;
+  readonly #write: Write;
   readonly #keys: Keys;
   readonly #model: string;
   readonly #reranker: Reranker;
@@ -43,6 +45,7 @@ export class CarefulScoring {
   }) {
     this.#solitude = options.solitude;
     this.#redis = options.redis;
+    this.#write = writeTo(options.redis);
     this.#keys = options.keys;
     this.#model = options.model;
     this.#reranker = options.reranker;
@@ -100,9 +103,9 @@ export class CarefulScoring {
   }
 
   async #read(key: string, source: SerializedTexts): Promise<Texts> {
-    const begun = await this.#redis.hincrby(key, "reading", 1);
-    await this.#redis.pexpire(key, KEPT_MS);
-    if (begun > 2) {
+    await this.#write(key, ["hincrby", "reading", 1], ["pexpire", KEPT_MS]);
+    const begun = await this.#redis.hget(key, "reading");
+    if (Number(begun) > 2) {
       throw new RankfleetError(
         "worker_killed",
         "two workers died while they read this job's texts alone",
@@ -112,7 +115,7 @@ export class CarefulScoring {
     try {
       return readTexts(source);
     } finally {
-      await this.#redis.hset(key, "reading", 0);
+      await this.#write(key, ["hset", "reading", 0]);
     }
   }
 
@@ -122,7 +125,7 @@ export class CarefulScoring {
       document: { state: "failed", failure: { code: "process_killed", message } },
       pairs: 0,
     };
-    await this.#redis.multi().hset(key, index, JSON.stringify(outcome)).hdel(key, "trying").exec();
+    await this.#write(key, ["hset", index, JSON.stringify(outcome)], ["hdel", "trying"]);
     return outcome;
   }
 
@@ -133,7 +136,7 @@ export class CarefulScoring {
     options: SubmitOptions,
   ): Promise<Outcome[]> {
     options.signal?.throwIfAborted();
-    await this.#redis.hset(key, "trying", `${from}-${to}-${deaths}`);
+    await this.#write(key, ["hset", "trying", `${from}-${to}-${deaths}`]);
     try {
       const documents = texts.documents.slice(from, to);
       const scored = await this.#reranker.score(
@@ -146,11 +149,7 @@ export class CarefulScoring {
         pairs: i === 0 ? scored.pairs - (scored.documents.length - 1) : 1,
       }));
       const fields = outcomes.flatMap((outcome, i) => [from + i, JSON.stringify(outcome)]);
-      await this.#redis
-        .multi()
-        .hset(key, ...(fields as [number, string]))
-        .hdel(key, "trying")
-        .exec();
+      await this.#write(key, ["hset", ...fields], ["hdel", "trying"]);
       return outcomes;
     } catch (error) {
       // A thread that died takes the process with it: these stay suspects.

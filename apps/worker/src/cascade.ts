@@ -32,6 +32,8 @@ export function nextStage(
         failures: { ...cascade!.failures, ...atPlaces(job, record.failures) },
         past: [...cascade!.past, job.model],
         pairs: cascade!.pairs + record.pairs,
+        cached: (cascade!.cached ?? 0) + (record.cached ?? 0),
+        tokens: record.tokens.reduce((sum, tokens) => sum + tokens, cascade!.tokens ?? 0),
       },
     },
   };
@@ -60,10 +62,13 @@ export function wholeRecord(job: JobEnvelope, record: CompletedRecord): Complete
         Object.entries(record.texts).map(([index, text]) => [placeOf(job, Number(index)), text]),
       ),
     pairs: cascade.pairs + record.pairs,
+    cached: (cascade.cached ?? 0) + (record.cached ?? 0),
+    earlierTokens: cascade.tokens,
   };
 }
 
-function placeOf({ cascade }: JobEnvelope, index: number): number {
+/** A document's place in the whole request. */
+export function placeOf({ cascade }: JobEnvelope, index: number): number {
   return cascade?.indices?.[index] ?? index;
 }
 

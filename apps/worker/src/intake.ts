@@ -37,9 +37,8 @@ export class Intake {
     this.#least = least;
   }
 
-  /** Until something has come: as in English prose. */
   get charactersPerToken(): number {
-    if (this.#tokensPerJob === undefined) return 4;
+    if (this.#tokensPerJob === undefined) return CHARACTERS_PER_TOKEN;
     return Math.max(0.1, this.#charactersPerJob / Math.max(1, this.#tokensPerJob));
   }
 
@@ -64,6 +63,8 @@ export class Intake {
   }
 }
 
+/** In English prose: what is assumed until something has come. */
+export const CHARACTERS_PER_TOKEN = 4;
 const ROUNDS = 3;
 const IN_HAND_MS = 300;
 const MIN_JOBS = 4;

@@ -38,7 +38,11 @@ export async function loadModels(
   context: LoadContext,
   loaded: Map<string, LoadedModel>,
 ): Promise<void> {
-  for (const spec of settings.model) loaded.set(spec.id, await load(spec, settings, context));
+  for (const spec of settings.model) {
+    const model = await load(spec, settings, context);
+    loaded.set(spec.id, model);
+    await model.poison.ready;
+  }
 }
 
 async function load(
@@ -94,7 +98,6 @@ async function load(
       "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
     );
   }
-  await poison!.ready;
   return { reranker, poison: poison! };
 }
 

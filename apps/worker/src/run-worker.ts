@@ -9,6 +9,7 @@ import {
   RedisClock,
   type ModelOffer,
   type PoisonList,
+  type WorkerSign,
 } from "@rankfleet/queue";
 import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import {
@@ -27,6 +28,7 @@ import {
   type Metrics,
 } from "@rankfleet/service";
 import { agree, loadModels, type LoadedModel } from "./load-models.ts";
+import { CHARACTERS_PER_TOKEN } from "./intake.ts";
 import { ModelWorker } from "./model-worker.ts";
 import type { Redis } from "ioredis";
 import { Solitude } from "./solitude.ts";
@@ -71,6 +73,8 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
   let state: "starting" | "serving" | "draining" = "starting";
   let health: HealthServer | undefined;
   let offers: Map<string, ModelOffer>;
+  const served: ServedModel[] = [];
+  let notices: Redis | undefined;
   try {
     // Before a model is loaded or a job taken: a port that cannot be had ends the process here.
     health = await startHealthServer({
@@ -92,38 +96,30 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
       { id: workerId, now: () => clock.now() },
       settings.replaceReference,
     );
+    // All that can fail comes before the first job is taken.
+    notices = await listenForNotices(redis, keys, served);
+    await Promise.all(
+      [...loaded].map(([model, { reranker }]) =>
+        registry.announce(offers.get(model)!, signOf(workerId, reranker), clock.now()),
+      ),
+    );
   } catch (error) {
     // Whoever waits for this process to end must not wait for its threads and connections.
     await unload();
     await health?.close();
+    notices?.disconnect();
     clock.stop();
     eventLoop.close();
     redis.disconnect();
     await telemetry.shutdown();
     throw error;
   }
-  const solitude = new Solitude();
-  const served = [...loaded].map(([model, { reranker, poison }]) =>
-    serve(
-      {
-        model,
-        reranker,
-        poison,
-        redis,
-        keys,
-        clock,
-        solitude,
-        log,
-        metrics,
-        onCrash: (err) => die(log, err),
-      },
-      { registry, offer: offers.get(model)!, workerId },
-    ),
-  );
+  const common = { redis, keys, clock, solitude: new Solitude(), log, metrics };
+  for (const [model, { reranker, poison }] of loaded) {
+    const options = { ...common, model, reranker, poison, onCrash: (err: Error) => die(log, err) };
+    served.push(serve(options, { registry, offer: offers.get(model)!, workerId }));
+  }
   observeModels(metrics, served);
-  await Promise.all(served.map((model) => model.firstAnnouncement));
-
-  const notices = await listenForNotices(redis, keys, served);
 
   const watchdog =
     settings.watchdogMs === 0
@@ -153,7 +149,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
       // By force, a long forward pass may still be under way: nobody waits for it.
       if (!deadline.aborted) await unload();
       watchdog?.close();
-      notices.disconnect();
+      notices?.disconnect();
       clock.stop();
       eventLoop.close();
       await health.close();
@@ -199,13 +195,21 @@ interface ServedModel {
   readonly reranker: Reranker;
   readonly poison: PoisonList;
   readonly worker: ModelWorker;
-  readonly firstAnnouncement: Promise<void>;
   close(): Promise<void>;
 }
 
 const SWEEP_MS = 60_000;
 
-/** Starts taking a model's jobs, and tells the fleet that it is served here. */
+/** What a worker tells of itself and a model. */
+function signOf(
+  id: string,
+  { tokensPerMs }: Reranker,
+  charactersPerToken: number = CHARACTERS_PER_TOKEN,
+): WorkerSign {
+  return { id, tokensPerSecond: Math.round(1000 * tokensPerMs), charactersPerToken };
+}
+
+/** Starts taking a model's jobs, and goes on telling the fleet that it is served here. */
 function serve(
   options: ConstructorParameters<typeof ModelWorker>[0],
   { registry, offer, workerId }: { registry: ModelRegistry; offer: ModelOffer; workerId: string },
@@ -213,16 +217,7 @@ function serve(
   const { model, reranker, clock, log } = options;
   const worker = new ModelWorker(options);
   const announce = (): Promise<void> =>
-    registry.announce(
-      offer,
-      {
-        id: workerId,
-        tokensPerSecond: Math.round(1000 * reranker.tokensPerMs),
-        charactersPerToken: worker.charactersPerToken,
-      },
-      clock.now(),
-    );
-  const firstAnnouncement = announce();
+    registry.announce(offer, signOf(workerId, reranker, worker.charactersPerToken), clock.now());
   const backlog = new Backlog(options.redis, options.keys);
   const sweep = setInterval(() => {
     backlog.sweep(model).catch((err: unknown) => log.warn({ err, model }, "sweep failed"));
@@ -235,7 +230,6 @@ function serve(
     reranker,
     poison: options.poison,
     worker,
-    firstAnnouncement,
     async close() {
       clearInterval(heartbeat);
       clearInterval(sweep);

@@ -16,7 +16,7 @@ import {
 } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import type { CarefulScoring } from "./careful.ts";
-import { bestOf } from "./cascade.ts";
+import { bestOf, placeOf } from "./cascade.ts";
 import { keptBy } from "./merge-parts.ts";
 import type { Solitude } from "./solitude.ts";
 import { documentFailure } from "./verdict.ts";
@@ -119,7 +119,7 @@ async function poisonOf(
   return failed.map(({ i, failure }) => ({
     digest: all[i]!,
     failure,
-    index: (job.part?.from ?? 0) + i,
+    index: placeOf(job, (job.part?.from ?? 0) + i),
   }));
 }
 

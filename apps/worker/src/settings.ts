@@ -37,8 +37,9 @@ export function calibrationFolder(
 const modelSpec: z.ZodType<ModelSpec> = z
   .string()
   .transform((spec): ModelSpec => {
-    const [id = "", folder] = spec.split("=", 2);
-    if (folder !== undefined) return { id, folder };
+    const equals = spec.indexOf("=");
+    if (equals >= 0) return { id: spec.slice(0, equals), folder: spec.slice(equals + 1) };
+    const id = spec;
     return id === "box"
       ? { id }
       : { id: id.split(/[\\/]/u).findLast((part) => part !== "") ?? "", folder: id };

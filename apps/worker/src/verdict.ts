@@ -25,13 +25,14 @@ export function documentFailure(failure: CoreFailure): Failure {
   return { ...failure, code: CODES[failure.code].ofDocument };
 }
 
+const AGAIN = " (not tried again by this revision)";
+
 /** A document's failure, as core would tell it again. */
 export function coreFailure({ code, message }: Failure): CoreFailure {
-  const again = `${message} (not tried again by this revision)`;
   const [name] = Object.entries(CODES).find(([, { ofDocument }]) => ofDocument === code) ?? [];
   return {
     code: (name ?? "inference_failed") as CoreFailure["code"],
-    message: message.endsWith(")") ? message : again,
+    message: message.endsWith(AGAIN) ? message : message + AGAIN,
   };
 }
 

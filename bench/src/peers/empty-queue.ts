@@ -1,8 +1,8 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { Queue } from "bullmq";
 import { Redis } from "ioredis";
-import { endChild, firstMessage } from "../child.ts";
+import { endChild, startChild } from "../child.ts";
 import type { Request } from "../workloads.ts";
 
 export const EMPTY_QUEUE = "empty";
@@ -19,7 +19,6 @@ export class EmptyQueue {
   readonly #subscriber: Redis;
   readonly #queue: Queue;
   readonly #waiting = new Map<string, () => void>();
-  readonly #onExit = (): void => void this.#child.kill("SIGKILL");
   #jobs = 0;
 
   private constructor(redis: LocalRedis, child: ChildProcess) {
@@ -28,15 +27,12 @@ export class EmptyQueue {
     this.#producer = new Redis(redis.url, { maxRetriesPerRequest: null });
     this.#subscriber = new Redis(redis.url, { maxRetriesPerRequest: null });
     this.#queue = new Queue(EMPTY_QUEUE, { connection: this.#producer });
-    process.once("exit", this.#onExit);
   }
 
   static async start(): Promise<EmptyQueue> {
     const redis = await startLocalRedis();
     const entry = new URL("empty-worker.js", import.meta.url);
-    const stdio = ["ignore", "inherit", "inherit", "ipc"] as const;
-    const child = spawn(process.execPath, [entry.pathname, redis.url], { stdio: [...stdio] });
-    await firstMessage(child);
+    const { child } = await startChild([entry.pathname, redis.url]);
     const queue = new EmptyQueue(redis, child);
     queue.#subscriber.on("message", (_channel: string, id: string) => queue.#waiting.get(id)?.());
     await queue.#subscriber.subscribe(emptyChannel);
@@ -55,7 +51,6 @@ export class EmptyQueue {
   }
 
   async stop(): Promise<void> {
-    process.off("exit", this.#onExit);
     await endChild(this.#child);
     await this.#queue.close();
     this.#producer.disconnect();

@@ -1,8 +1,8 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { Queue, QueueEvents } from "bullmq";
 import { Redis } from "ioredis";
-import { endChild, firstMessage } from "../child.ts";
+import { endChild, startChild } from "../child.ts";
 import type { Request } from "../workloads.ts";
 import type { PeerModel } from "./transformers-js.ts";
 
@@ -13,7 +13,6 @@ export class NaiveQueue {
   readonly #connections: readonly Redis[];
   readonly #queue: Queue;
   readonly #events: QueueEvents;
-  readonly #onExit = (): void => void this.#child.kill("SIGKILL");
 
   private constructor(redis: LocalRedis, child: ChildProcess) {
     this.#redis = redis;
@@ -23,18 +22,12 @@ export class NaiveQueue {
     this.#queue = new Queue("naive", { connection: this.#connections[0]! });
     this.#queue.setMaxListeners(0); // Each job that is waited for listens.
     this.#events = new QueueEvents("naive", { connection: this.#connections[1]! });
-    process.once("exit", this.#onExit);
   }
 
   static async start(model: PeerModel): Promise<NaiveQueue> {
     const redis = await startLocalRedis();
     const entry = new URL("naive-worker.js", import.meta.url);
-    const child = spawn(
-      process.execPath,
-      [entry.pathname, JSON.stringify({ url: redis.url, model })],
-      { stdio: ["ignore", "inherit", "inherit", "ipc"] },
-    );
-    await firstMessage(child);
+    const { child } = await startChild([entry.pathname, JSON.stringify({ url: redis.url, model })]);
     const queue = new NaiveQueue(redis, child);
     await queue.#events.waitUntilReady();
     return queue;
@@ -53,7 +46,6 @@ export class NaiveQueue {
   }
 
   async stop(): Promise<void> {
-    process.off("exit", this.#onExit);
     await endChild(this.#child);
     await this.#events.close();
     await this.#queue.close();

@@ -105,6 +105,16 @@ test("a port that is taken is an error with the server's own words", async () =>
   await local.stop();
 });
 
+test("a server that dies of its settings is told at once, with its own words", async () => {
+  const start = performance.now();
+  await expect(startLocalRedis({ settings: ["no-such-setting yes"] })).rejects.toMatchObject({
+    code: "redis_not_started",
+    message: expect.stringContaining("no-such-setting") as string,
+  });
+  // And not when patience has run out, after fifteen seconds.
+  expect(performance.now() - start).toBeLessThan(10_000);
+});
+
 test("where there is none and none can be had, the message names the three ways to one", async () => {
   const env = { PATH: "", XDG_CACHE_HOME: join(tmpdir(), "no-such-cache") };
   const before = process.env["PATH"];

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve as absolute } from "node:path";
@@ -75,10 +75,16 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
     (shell.stdin as unknown as { unref?: () => void }).unref?.();
     try {
       const pid = await answers(instance, shell, options.signal);
-      return { port, password: instance.password, url: instance.url, pid, stop: () => end(shell) };
+      return {
+        port,
+        password: instance.password,
+        url: instance.url,
+        pid,
+        stop: () => end(shell, instance),
+      };
     } catch (cause) {
       const log = await readFile(instance.log, "utf8").catch(() => "");
-      await end(shell);
+      await end(shell, instance);
       options.signal?.throwIfAborted();
       // Between looking for a free port and taking it, somebody else may have.
       if (/Address already in use/u.test(log) && options.port === undefined && attempt < 5)
@@ -94,16 +100,18 @@ export async function startLocalRedis(options: LocalRedisOptions = {}): Promise<
 }
 
 /**
- * $1 server, $2 its configuration, $3 its log, $4 the folder to remove or nothing, $5 its mode or nothing. A file
- * that may not grow is an error for the server then, as on a full disk, and not its end.
+ * $1 server, $2 its configuration, $3 its log, $4 the folder to remove or nothing, $5 its mode or nothing. Ends with the
+ * server, which ends when our side of the pipe is closed, however that comes. A server that
+ * ends by itself leaves its log to be read. (By `read`, since a `cat` would outlive the shell that started it.) A file that may not grow is an error for the server then, as on a full disk, and not its end.
  */
 const HOLD = `
 trap '' XFSZ
 "$1" "$2" $5 >"$3" 2>&1 &
 server=$!
-cat >/dev/null
-kill -TERM $server 2>/dev/null
+exec 3<&0
+{ while read -r _; do :; done <&3; kill -TERM $server 2>/dev/null; } &
 wait $server
+kill $! 2>/dev/null && exit 1
 [ -n "$4" ] && rm -rf "$4"
 `;
 
@@ -195,10 +203,12 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function end(shell: ChildProcess): Promise<void> {
-  if (shell.exitCode !== null || shell.signalCode !== null) return;
-  const exited = new Promise((resolve) => shell.once("exit", resolve));
-  shell.ref();
-  shell.stdin?.end();
-  await exited;
+async function end(shell: ChildProcess, { temporary }: Instance): Promise<void> {
+  if (shell.exitCode === null && shell.signalCode === null) {
+    const exited = new Promise((resolve) => shell.once("exit", resolve));
+    shell.ref();
+    shell.stdin?.end();
+    await exited;
+  }
+  if (temporary !== "") await rm(temporary, { recursive: true, force: true });
 }

@@ -13,21 +13,24 @@ end
 `;
 
 /** Arguments of one job to {@link ADMIT_SCRIPT}. */
-export const ADMIT_ARGUMENTS = 10;
+export const ADMIT_ARGUMENTS = 9;
 
 /**
  * KEYS: 1 backlog, 2 queued, 3 limits, 4 base. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
- * tenant, clock, lane, the lane's weight, 1 if limits bind, Redis's time in ms, the request's digest or "". Returns
+ * tenant, clock, lane, the lane's weight, 1 if limits bind, the request's digest or "". Returns
  * for each job 1, the priority, the pairs that were queued before it, and 1 if it goes before all that wait; or 0,
  * which limit, what is queued, and the limit; or 0 and `conflict` if the id stands for another request. A job that is
  * known gets the place that it got before, so that it never stands in two queues. An entry of `queued` is
- * `<pairs> <bytes> <start tag> <ms since 1970> <clock>+<1 if it goes before all>:<digest> <tenant>`.
+ * `<pairs> <bytes> <start tag> <ms since 1970> <clock>+<1 if it goes before all>:<digest> <tenant>`, where the time is that
+ * of its latest admission, for `Backlog.sweep` to leave alone what is on its way to a queue.
  *
  * It is run for every job, so it asks Redis as little as it can: five calls, and one more while little of the
- * tenant is queued.
+ * tenant is queued; the time once for all.
  */
 export const ADMIT_SCRIPT: string = `${WAITING_LUA}
-local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, time, digest)
+local clock_now = redis.call("TIME")
+local time = clock_now[1] .. string.format("%03d", math.floor(tonumber(clock_now[2]) / 1000))
+local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, digest)
   local flow = "finish/" .. lane .. "/" .. tenant
   local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
   local now = redis.call("HMGET", KEYS[1], "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, flow, "base/" .. clock)
@@ -40,6 +43,7 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
     local known_start, was_next, known_digest = string.match(known, "^%S+ %S+ (%S+) %S+ [^%s+]+%+(%d):(%S*)")
     known_start = known_start or string.match(known, "^%S+ %S+ (%S+)")
     if digest ~= "" and known_digest and known_digest ~= "" and known_digest ~= digest then return {0, "conflict"} end
+    redis.call("HSET", KEYS[2], job, (string.gsub(known, "^(%S+ %S+ %S+) %S+", "%1 " .. time, 1)))
     return {1, priority(tonumber(known_start)), "1", was_next or "0"}
   end
   local adds = {tonumber(job_pairs), tonumber(job_bytes)}

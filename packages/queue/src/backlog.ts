@@ -54,10 +54,7 @@ export class Backlog {
    */
   async admit(
     jobId: string,
-    job: Pick<
-      JobEnvelope,
-      "model" | "documents" | "characters" | "lane" | "tenant" | "enqueuedAt" | "digest"
-    >,
+    job: Pick<JobEnvelope, "model" | "documents" | "characters" | "lane" | "tenant" | "digest">,
     isBound = true,
   ): Promise<Place | Refusal> {
     const over = isBound ? await this.#overTotal() : undefined;
@@ -71,7 +68,6 @@ export class Backlog {
       job.lane,
       LANE_WEIGHTS[job.lane],
       isBound ? 1 : 0,
-      Math.round(job.enqueuedAt),
       job.digest ?? "",
     ]);
     if (isAdmitted === 0 && value === "conflict") throw idempotencyConflict();

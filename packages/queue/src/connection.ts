@@ -86,7 +86,8 @@ function writeOncePerTick(redis: Redis): void {
 /**
  * A Redis that is full (`maxmemory` under `noeviction`) refuses what may need memory, and that is how BullMQ's
  * scripts begin: taking a job, ending one, renewing a lease. So nothing could ever drain it. But a script
- * that has begun to write is not stopped (Redis: scriptVerifyOOM), and DEL is a write that is never refused.
+ * that has begun to write is not stopped (Redis: scriptVerifyOOM), and DEL and HDEL are writes that are never refused.
+ * (Of a key without a hash tag no other key need lie on its node, so there a field is deleted that nobody sets.)
  * Producers do not get this: they shall be refused.
  */
 function letScriptsFree(redis: Redis): void {
@@ -94,9 +95,14 @@ function letScriptsFree(redis: Redis): void {
   redis.defineCommand = (name, definition) =>
     defineCommand(name, {
       ...definition,
-      lua: `if KEYS[1] then redis.call("DEL", KEYS[1] .. ":begun") end\n${definition.lua}`,
+      lua: `${BEGUN_LUA}\n${definition.lua}`,
     });
 }
+
+const BEGUN_LUA = `
+if KEYS[1] and string.find(KEYS[1], "{", 1, true) then redis.call("DEL", KEYS[1] .. ":begun")
+elseif KEYS[1] then redis.pcall("HDEL", KEYS[1], "") end
+`;
 
 /** A refused password or unknown host will not get better by dialling again. */
 function failedForGood(redis: Redis): Promise<never> {

@@ -1,8 +1,9 @@
 import { gunzipSync } from "node:zlib";
-import { Queue, type Job } from "bullmq";
+import type { Job, Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { Backlog } from "./backlog.ts";
 import { HANDLED } from "./consumer.ts";
+import { JobQueues } from "./job-queues.ts";
 import {
   formatJobId,
   homeOf,
@@ -55,12 +56,13 @@ export class DeadLetters {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #backlog: Backlog;
-  readonly #queues = new Map<string, Queue>();
+  readonly #queues: JobQueues;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
     this.#backlog = new Backlog(redis, keys);
+    this.#queues = new JobQueues(redis, keys);
   }
 
   /** The latest first. */
@@ -68,18 +70,35 @@ export class DeadLetters {
     model: string,
     { offset = 0, limit = 100 }: { readonly offset?: number; readonly limit?: number } = {},
   ): Promise<DeadLetter[]> {
+    const places = (await this.#places(model)).slice(offset, offset + limit);
+    const jobs = await Promise.all(places.map(({ queue, jobId }) => queue.getJob(jobId)));
+    // One that has just been redriven is none any more.
+    return jobs.flatMap((job) => (job === undefined ? [] : [toDeadLetter(model, job)]));
+  }
+
+  /** The public ids of all of a model's, the latest first. */
+  async ids(model: string): Promise<string[]> {
+    return (await this.#places(model)).map(({ jobId }) => formatJobId(jobId, [model]));
+  }
+
+  /** Where they are, the latest first: without their texts, so also a hundred thousand are soon read. */
+  async #places(model: string): Promise<{ queue: Queue; jobId: string }[]> {
     const lists = await Promise.all(
-      this.#queuesOf(model).map((queue) => queue.getFailed(0, offset + limit - 1)),
+      this.#queues.of([model]).map(async (queue) => {
+        const failed = `${this.#keys.prefix}:${queue.name}:failed`;
+        const all = await this.#redis.zrange(failed, "0", "-1", "WITHSCORES");
+        return all.flatMap((jobId, i) =>
+          i % 2 === 0 ? [{ queue, jobId, at: Number(all[i + 1]) }] : [],
+        );
+      }),
     );
-    return lists
-      .flat()
-      .map((job) => toDeadLetter(model, job))
-      .sort((a, b) => b.at - a.at)
-      .slice(offset, offset + limit);
+    return lists.flat().sort((a, b) => b.at - a.at);
   }
 
   async count(model: string): Promise<number> {
-    const counts = await Promise.all(this.#queuesOf(model).map((queue) => queue.getFailedCount()));
+    const counts = await Promise.all(
+      this.#queues.of([model]).map((queue) => queue.getFailedCount()),
+    );
     return counts.reduce((sum, each) => sum + each, 0);
   }
 
@@ -131,13 +150,13 @@ export class DeadLetters {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+    await this.#queues.close();
   }
 
   async #find(id: string): Promise<{ model: string; job: Job } | undefined> {
     const { jobId, models } = parseDeadId(id);
     for (const model of models) {
-      for (const queue of this.#queuesOf(model)) {
+      for (const queue of this.#queues.of([model])) {
         const job = await queue.getJob(jobId);
         if (job !== undefined && (await job.isFailed())) return { model, job };
       }
@@ -155,17 +174,6 @@ export class DeadLetters {
     } catch {
       return undefined;
     }
-  }
-
-  #queuesOf(model: string): Queue[] {
-    return this.#keys.model(model).queues.map((name) => {
-      const known = this.#queues.get(name);
-      if (known !== undefined) return known;
-      const queue = new Queue(name, { connection: this.#redis, prefix: this.#keys.prefix });
-      queue.on("error", () => {}); // Each command reports its own failure.
-      this.#queues.set(name, queue);
-      return queue;
-    });
   }
 }
 

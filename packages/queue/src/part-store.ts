@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import { partId, parsePartRecord, type Keys, type PartRecord } from "./contract/index.ts";
 import type { Lease } from "./result-store.ts";
 import { script, type Script } from "./script.ts";
+import { writeTo, type Write } from "./write.ts";
 
 /**
  * The parts of large jobs until they are merged: a hash for each job, from a part's index to its record.
@@ -11,17 +12,19 @@ export class PartStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #settle: Script;
+  readonly #write: Write;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
     this.#settle = script(redis, "rankfleetSettlePart", { keys: 3, lua: SETTLE_PART_SCRIPT });
+    this.#write = writeTo(redis);
   }
 
   /** Before the first part is queued. Repeating it changes nothing. */
   async begin(model: string, jobId: string, of: number, digest = ""): Promise<void> {
     const key = this.#keys.model(model).parts(jobId);
-    await this.#redis.multi().hset(key, { of, digest }).pexpire(key, PARTS_TTL_MS).exec();
+    await this.#write(key, ["hset", "of", of, "digest", digest], ["pexpire", PARTS_TTL_MS]);
   }
 
   /** How many parts the job was cut into and for which request; undefined if it was not, or is merged. */

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Failure, Keys } from "./contract/index.ts";
+import { writeTo, type Write } from "./write.ts";
 
 /** A pair that a model revision cannot score: it threw, was no number, or killed its workers. */
 export interface PoisonPair {
@@ -79,17 +80,20 @@ export class PoisonList {
 export class PoisonStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #write: Write;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#write = writeTo(redis);
   }
 
   /** The first report of a pair stays; of more than {@link MOST_PAIRS} none is kept. */
   async put({ model, ...pair }: PoisonPair): Promise<void> {
     const key = this.#keys.model(model).poison;
     if ((await this.#redis.hlen(key)) >= MOST_PAIRS) return;
-    await this.#redis.hsetnx(key, `${pair.revision}:${pair.digest}`, JSON.stringify(pair));
+    const field = `${pair.revision}:${pair.digest}`;
+    await this.#write(key, ["hsetnx", field, JSON.stringify(pair)]);
     await this.#redis.publish(this.#keys.notices, `poison ${model}`);
   }
 

@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
 import { Backlog, type Refusal } from "./backlog.ts";
 import { fromRedisError } from "./connection.ts";
@@ -7,21 +5,20 @@ import {
   BackpressureError,
   CLAIM_THRESHOLD_BYTES,
   encodeTexts,
-  homeOf,
-  idempotencyConflict,
-  parseResult,
   partId,
   partsOf,
   type JobEnvelope,
   type Keys,
   type Lane,
-  type ResultRecord,
   type TextRange,
 } from "./contract/index.ts";
+import { JobQueues } from "./job-queues.ts";
 import { PartStore } from "./part-store.ts";
 import { ModelRegistry } from "./registry.ts";
+import { Repeats } from "./repeats.ts";
 import { Replication } from "./replication.ts";
 import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
+import { writeTo, type Write } from "./write.ts";
 
 /** Puts jobs into the queues of their models. */
 export class JobProducer {
@@ -31,7 +28,9 @@ export class JobProducer {
   readonly #backlog: Backlog;
   readonly #registry: ModelRegistry;
   readonly #replication: Replication;
-  readonly #queues = new Map<string, Queue>();
+  readonly #write: Write;
+  readonly #queues: JobQueues;
+  readonly #repeats: Repeats;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
@@ -40,6 +39,9 @@ export class JobProducer {
     this.#backlog = new Backlog(redis, keys);
     this.#registry = new ModelRegistry(redis, keys);
     this.#replication = new Replication(redis);
+    this.#write = writeTo(redis);
+    this.#queues = new JobQueues(redis, keys);
+    this.#repeats = new Repeats(redis, keys, this.#queues);
   }
 
   /**
@@ -74,16 +76,23 @@ export class JobProducer {
     isContinuation: boolean,
   ): Promise<void> {
     const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
-    if (mayBeRepeat && (await this.#isRepeat(jobId, envelope))) return;
     const ranges = partsOf(texts.documents);
+    if (mayBeRepeat && (await this.#repeats.isRepeat(jobId, envelope, ranges.length))) return;
     const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
     const keys = this.#keys.model(envelope.model);
     const hasNoRival = envelope.digest === undefined;
     if (ranges.length === 1 && hasNoRival && this.#backlog.takeIdle(envelope.model)) {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
-      await Promise.all([admitting, this.#enqueue(jobId, envelope, texts, place)]);
-      return;
+      const [admitted] = await Promise.all([
+        admitting,
+        this.#enqueue(jobId, envelope, texts, place),
+      ]);
+      if (!("bound" in admitted)) return;
+      // Others have been there since. What a worker has in hand by now is scored, uncounted.
+      if ((await this.#queues.named(place.queue).remove(jobId)) === 0) return;
+      await this.#redis.del(keys.payload(jobId));
+      throw await this.#noRoom(envelope, admitted);
     }
     const admitted = await admitting;
     if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
@@ -135,9 +144,9 @@ export class JobProducer {
       // The texts first: a job must never stand in the queue without them. If the job is then not
       // added, its texts expire.
       payload = { claim: keys.payload(queueId) };
-      await this.#redis.set(payload.claim, encoded.gzip, "PX", PAYLOAD_TTL_MS);
+      await this.#write(payload.claim, ["set", encoded.gzip, "PX", PAYLOAD_TTL_MS]);
     }
-    await this.#queue(queue).add(
+    await this.#queues.named(queue).add(
       "rerank",
       { ...envelope, payload },
       {
@@ -151,57 +160,6 @@ export class JobProducer {
         removeOnFail: { age: DEAD_LETTER_TTL_MS / 1000 },
       },
     );
-  }
-
-  /**
-   * Where the queues have the job; `unknown` if they have forgotten it. A cascade's stages are asked in
-   * their order: a job stands in the next queue before the last one lets go of it.
-   */
-  async state(models: readonly string[], jobId: string): Promise<QueueState> {
-    let ended: QueueState = "unknown";
-    for (const model of models) {
-      const parts = await this.#parts.find(model, jobId);
-      const ids =
-        parts === undefined
-          ? [jobId]
-          : Array.from({ length: parts.of }, (_, index) => partId({ job: jobId, index }));
-      for (const id of ids) {
-        for (const queue of this.#queuesOf([model])) {
-          const state = await queue.getJobState(id);
-          if (state === "completed" || state === "failed") ended = state;
-          else if (state !== "unknown") return state === "active" ? "active" : "waiting";
-        }
-      }
-    }
-    return ended;
-  }
-
-  /** Takes a job that waits out of its queue. One that is being scored stays; its result is refused. */
-  async remove(models: readonly string[], jobId: string): Promise<void> {
-    for (const model of models) {
-      const parts = await this.#parts.find(model, jobId);
-      const ids = Array.from({ length: parts?.of ?? 0 }, (_, index) =>
-        partId({ job: jobId, index }),
-      );
-      const queues = this.#queuesOf([model]);
-      await Promise.all(queues.flatMap((queue) => [jobId, ...ids].map((id) => queue.remove(id))));
-      await this.#parts.forget(model, jobId);
-    }
-  }
-
-  /** Jobs of a model by state. */
-  async counts(
-    model: string,
-  ): Promise<Record<"waiting" | "active" | "delayed" | "failed", number>> {
-    const sum = { waiting: 0, active: 0, delayed: 0, failed: 0 };
-    for (const queue of this.#queuesOf([model])) {
-      const counts = await queue.getJobCounts("wait", "prioritized", "active", "delayed", "failed");
-      sum.waiting += (counts["wait"] ?? 0) + (counts["prioritized"] ?? 0);
-      sum.active += counts["active"] ?? 0;
-      sum.delayed += counts["delayed"] ?? 0;
-      sum.failed += counts["failed"] ?? 0;
-    }
-    return sum;
   }
 
   /** Tells how long room is off: what is queued beyond the bound, by the fleet's measured speed. */
@@ -229,87 +187,14 @@ export class JobProducer {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+    await this.#queues.close();
   }
-
-  /** Whether the id's job or result is already there, for this very request. */
-  async #isRepeat(jobId: string, envelope: Omit<JobEnvelope, "payload">): Promise<boolean> {
-    const { model, digest, cascade } = envelope;
-    const models = [model, ...(cascade?.next ?? []).map((stage) => stage.model)];
-    const key = this.#keys.model(homeOf(envelope)).result(jobId);
-    const [json, ...jobs] = await Promise.all([
-      this.#redis.get(key),
-      ...this.#queuesOf(models).map((queue) => queue.getJob(jobId)),
-    ]);
-    const record = json === null ? undefined : parseResult(json);
-    if (record !== undefined && mayBeMadeAgain(record)) {
-      await this.#untilGone(models, jobId);
-      await this.#redis.del(key);
-      return false;
-    }
-    const job = jobs.find((each) => each !== undefined);
-    const parts = await this.#parts.find(model, jobId);
-    const known = (job?.data as { digest?: string } | undefined) ?? record ?? parts;
-    if (known === undefined) return false;
-    // Of a job in parts some may be missing, if its producer died on the way.
-    if (known.digest === digest) return known !== parts;
-    throw idempotencyConflict();
-  }
-
-  /**
-   * The attempt that was cancelled may still be in a worker's hand, which drops it when it sees the record: the record
-   * must stay until then, or the new job would be taken for the old one.
-   *
-   * @throws BackpressureError if it is there for longer than a dead worker's lease.
-   */
-  async #untilGone(models: readonly string[], jobId: string): Promise<void> {
-    for (const end = Date.now() + LONGEST_HOLD_MS; ; await sleep(HOLD_POLL_MS)) {
-      await this.remove(models, jobId);
-      if ((await this.state(models, jobId)) === "unknown") return;
-      if (Date.now() < end) continue;
-      throw new BackpressureError(
-        "backpressure",
-        `the earlier attempt at job ${jobId}, which has ended, is still in a worker's hand; send the request again later`,
-        { field: "idempotencyKey" },
-      );
-    }
-  }
-
-  #queuesOf(models: readonly string[]): Queue[] {
-    return models.flatMap((model) =>
-      this.#keys.model(model).queues.map((name) => this.#queue(name)),
-    );
-  }
-
-  #queue(name: string): Queue {
-    const known = this.#queues.get(name);
-    if (known !== undefined) return known;
-    const queue = new Queue(name, {
-      connection: this.#redis,
-      prefix: this.#keys.prefix,
-      // Four events a job; nobody here reads them, dashboards want the latest.
-      streams: { events: { maxLen: 1000 } },
-    });
-    queue.on("error", () => {}); // Each command reports its own failure.
-    this.#queues.set(name, queue);
-    return queue;
-  }
-}
-
-/** A request that was cancelled, or too late, may be made again under its key. */
-function mayBeMadeAgain(record: ResultRecord): boolean {
-  return (
-    record.state === "cancelled" ||
-    (record.state === "failed" && record.failure.code === "deadline_exceeded")
-  );
 }
 
 interface TextsOfJob {
   readonly query: string;
   readonly documents: readonly string[];
 }
-
-export type QueueState = "waiting" | "active" | "completed" | "failed" | "unknown";
 
 /** A BullMQ queue, and the priority there: 1 first. (0 would be served before everything, from another list.) */
 interface PlaceInLine {
@@ -320,8 +205,5 @@ interface PlaceInLine {
 const EXPRESS_PRIORITIES: Readonly<Record<Lane, number>> = { interactive: 1, standard: 2, bulk: 3 };
 /** Tries that a worker's failure may cost; a killed worker's jobs do not spend them. */
 const ATTEMPTS = 3;
-/** A killed worker's jobs are free again after its lease and the next look at it. */
-const LONGEST_HOLD_MS = 12_000;
-const HOLD_POLL_MS = 50;
 /** A week: a backlog of a long weekend keeps its texts. */
 const PAYLOAD_TTL_MS = 7 * 24 * 3600 * 1000;

@@ -1,14 +1,17 @@
 import type { Redis } from "ioredis";
 import type { Keys } from "./contract/index.ts";
+import { writeTo, type Write } from "./write.ts";
 
 /** Which models the fleet offers, and which workers are alive: written by workers, read by clients. */
 export class ModelRegistry {
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #write: Write;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#write = writeTo(redis);
   }
 
   /** What is recorded of one model. */
@@ -27,11 +30,14 @@ export class ModelRegistry {
     const { workers, rates, revisions } = this.#keys.model(offer.model);
     const { tokensPerSecond, charactersPerToken } = worker;
     await Promise.all([
-      this.#redis.hsetnx(this.#keys.models, offer.model, JSON.stringify(offer)),
-      this.#redis.zadd(workers, now, worker.id),
-      this.#redis.zremrangebyscore(workers, "-inf", now - 10 * HEARTBEAT_MS),
-      this.#redis.hset(revisions, offer.revision, Math.round(now)),
-      this.#redis.hset(rates, worker.id, `${tokensPerSecond} ${charactersPerToken} ${now}`),
+      this.#write(this.#keys.models, ["hsetnx", offer.model, JSON.stringify(offer)]),
+      this.#write(
+        workers,
+        ["zadd", now, worker.id],
+        ["zremrangebyscore", "-inf", now - 10 * HEARTBEAT_MS],
+      ),
+      this.#write(revisions, ["hset", offer.revision, Math.round(now)]),
+      this.#write(rates, ["hset", worker.id, `${tokensPerSecond} ${charactersPerToken} ${now}`]),
     ]);
   }
 
@@ -48,14 +54,14 @@ export class ModelRegistry {
     agree: (recorded: ModelOffer | undefined) => ModelOffer,
   ): Promise<ModelOffer> {
     const { joining, workers } = this.#keys.model(model);
-    while ((await this.#redis.set(joining, worker.id, "PX", JOINING_MS, "NX")) === null) {
+    while ((await this.#write(joining, ["set", worker.id, "PX", JOINING_MS, "NX"])) === null) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     try {
       const isServed = (await this.liveWorkers(model, worker.now())) > 0;
       const offer = agree(isServed ? await this.offer(model) : undefined);
-      await this.#redis.hset(this.#keys.models, model, JSON.stringify(offer));
-      await this.#redis.zadd(workers, worker.now(), worker.id);
+      await this.#write(this.#keys.models, ["hset", model, JSON.stringify(offer)]);
+      await this.#write(workers, ["zadd", worker.now(), worker.id]);
       await this.#forgetRates(model);
       return offer;
     } finally {

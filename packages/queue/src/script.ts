@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 
 /** A Lua script as a function: keys first, then arguments. Redis is sent its text once, then its digest. */
-export type Script = (...keysAndArguments: (string | number)[]) => Promise<unknown>;
+export type Script = (...keysAndArguments: (string | number | Buffer)[]) => Promise<unknown>;
 
 /** @param name Of the command on this connection; the same name is the same script. */
 export function script(

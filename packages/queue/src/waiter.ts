@@ -8,7 +8,7 @@ import {
   type Keys,
   type ResultRecord,
 } from "./contract/index.ts";
-import type { JobProducer } from "./producer.ts";
+import type { JobQueues } from "./job-queues.ts";
 import type { ResultStore } from "./result-store.ts";
 
 /**
@@ -20,7 +20,7 @@ import type { ResultStore } from "./result-store.ts";
  */
 export class ResultWaiter {
   readonly #store: ResultStore;
-  readonly #producer: JobProducer;
+  readonly #queues: JobQueues;
   readonly #channel: string;
   readonly #subscriber: Redis;
   readonly #waiting = new Map<string, Waiting[]>();
@@ -35,13 +35,13 @@ export class ResultWaiter {
   /** @param subscriber A connection of its own: it is in subscriber mode. */
   constructor(options: {
     store: ResultStore;
-    producer: JobProducer;
+    queues: JobQueues;
     keys: Keys;
     producerId: string;
     subscriber: Redis;
   }) {
     this.#store = options.store;
-    this.#producer = options.producer;
+    this.#queues = options.queues;
     this.#channel = options.keys.ended(options.producerId);
     this.#subscriber = options.subscriber;
   }
@@ -148,7 +148,7 @@ export class ResultWaiter {
     await this.check(jobId);
     if (!this.#waiting.has(jobId) || Date.now() - since < SUSPICIOUS_MS) return;
     try {
-      const state = await this.#producer.state(models, jobId);
+      const state = await this.#queues.state(models, jobId);
       if (state === "waiting" || state === "active") return;
       // The record is written before the queue lets go of the job, so now it must be there.
       await this.check(jobId);

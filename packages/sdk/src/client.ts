@@ -59,9 +59,11 @@ export class RerankClient {
   /**
    * Scores the documents and orders them by relevance to the query.
    *
-   * @throws InvalidRequestError before anything is sent; ModelNotServedError; DeadlineExceededError;
-   *   BackpressureError with `whenFull: "fail"`; JobFailedError if the job was given up;
-   *   RedisUnavailableError; the signal's reason, which also cancels the job.
+   * @throws InvalidRequestError: what breaks the contract before anything is sent, `idempotency_conflict` by the
+   *   queue, `query_too_long` by the worker; ModelNotServedError; DeadlineExceededError; BackpressureError with
+   *   `whenFull: "fail"`; JobFailedError if the job was given up, JobCancelledError if somebody cancelled it,
+   *   JobNotFoundError if Redis has lost it; RedisUnavailableError; ClientClosedError; the signal's reason, which also
+   *   cancels the job.
    */
   async rerank(request: RerankRequest, { signal }: WaitOptions = {}): Promise<RerankResult> {
     return this.#rerank(request, { ...this.#options, signal });
@@ -109,8 +111,8 @@ export class RerankClient {
   /**
    * Streams any number of requests through the fleet, in flat memory: what is under way is bounded, and
    * the source is read only as fast as results are taken. While the backlog is full or Redis is away it
-   * waits. A request that fails is an item with an `error`. Leaving the loop early cancels what is under way. Requests without `priority` go to the
-   * `bulk` lane.
+   * waits; only one that was never there is an error. A request that fails is an item with an `error`. Leaving the
+   * loop early cancels what is under way. Requests without `priority` go to the `bulk` lane.
    */
   rerankMany(
     requests: Iterable<RerankRequest> | AsyncIterable<RerankRequest>,
@@ -177,10 +179,6 @@ export class RerankClient {
     const session = await this.#open();
     const stages = options.stages ?? [{ model: options.model ?? this.#options.model ?? "box" }];
     const models = stages.map(({ model }) => model);
-    for (const model of models) {
-      const wanted = { model, revision: options.revision };
-      await session.requireServed(wanted, this.#options, signal);
-    }
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
       throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", {
@@ -194,13 +192,17 @@ export class RerankClient {
       "rankfleet.model": models.join(">"),
       "rankfleet.documents": texts.length,
     });
-    signal?.throwIfAborted();
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
     const add = async (): Promise<void> => {
       // Opened anew, a client that was closed while it waited says so.
       const open = await this.#open();
+      for (const model of models) {
+        const wanted = { model, revision: options.revision };
+        await open.whileOpen(open.requireServed(wanted, this.#options, signal));
+      }
+      signal?.throwIfAborted();
       const job = { query: parsed.query, documents: texts };
       await open.whileOpen(open.producer.add(jobId, envelope, job));
     };

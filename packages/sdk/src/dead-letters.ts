@@ -25,15 +25,16 @@ export class DeadLetterBox {
     return this.#with(({ deadLetters }) => deadLetters.get(id));
   }
 
-  /** All of a model's, one after the other, however many they are. */
+  /** The ids of all of a model's, the latest first. */
+  async ids(model: string): Promise<string[]> {
+    return this.#with(({ deadLetters }) => deadLetters.ids(model));
+  }
+
+  /** All of a model's, one after the other, however many they are; they may be redriven or discarded on the way. */
   async *export(model: string): AsyncGenerator<DeadLetterDetails, void, void> {
-    for (let offset = 0; ; offset += PAGE) {
-      const page = await this.list(model, { offset, limit: PAGE });
-      for (const { id } of page) {
-        const details = await this.get(id);
-        if (details !== undefined) yield details;
-      }
-      if (page.length < PAGE) return;
+    for (const id of await this.ids(model)) {
+      const details = await this.get(id);
+      if (details !== undefined) yield details;
     }
   }
 
@@ -65,5 +66,3 @@ export class DeadLetterBox {
     return session.whileOpen(ask(session));
   }
 }
-
-const PAGE = 100;

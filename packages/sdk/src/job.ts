@@ -54,8 +54,10 @@ export class JobHandle {
       const either = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
       const pending = session.waiter.wait(this.#models, this.#jobId, either);
       if (!this.#isNew || session.waiter.hasMissed(this.#jobId)) {
-        void session.waiter.check(this.#jobId);
-      }
+        const looked = session.waiter.check(this.#jobId);
+        // A result that is there already is had also after the deadline.
+        void Promise.race([looked, moment()]).then(() => deadline?.start());
+      } else deadline?.start();
       this.#isNew = false;
       return toResult(this.id, await pending);
     } catch (error) {
@@ -64,7 +66,7 @@ export class JobHandle {
         const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
         // The caller hears at once, also while Redis is away.
         const ending = this.#end(session, record).catch(() => {});
-        await Promise.race([ending, sleep(LONGEST_FAREWELL_MS, undefined, { ref: false })]);
+        await Promise.race([ending, moment()]);
       }
       throw error;
     } finally {
@@ -77,7 +79,7 @@ export class JobHandle {
     const session = await this.#session();
     const read = async (): Promise<JobStatus> => {
       const record = await session.store.read(this.#home, this.#jobId);
-      return record?.state ?? (await session.producer.state(this.#models, this.#jobId));
+      return record?.state ?? (await session.queues.state(this.#models, this.#jobId));
     };
     return session.whileOpen(read());
   }
@@ -103,7 +105,7 @@ export class JobHandle {
     };
     const outcome = await session.store.settleUnlocked(job, record);
     if (outcome !== "written") return false;
-    await session.producer.remove(this.#models, this.#jobId);
+    await session.queues.remove(this.#models, this.#jobId);
     await session.store.announceCancelled(this.#models, this.#jobId);
     return true;
   }
@@ -112,8 +114,10 @@ export class JobHandle {
     return this.#models.at(-1)!;
   }
 
-  #deadlineSignal(): { signal: AbortSignal; clear: () => void } | undefined {
-    if (this.#deadlineMs === undefined) return undefined;
+  /** Aborts at the deadline, between `start()` and `clear()`. */
+  #deadlineSignal(): { signal: AbortSignal; start: () => void; clear: () => void } | undefined {
+    const deadlineMs = this.#deadlineMs;
+    if (deadlineMs === undefined) return undefined;
     const controller = new AbortController();
     const error = new DeadlineExceededError(
       "deadline_exceeded",
@@ -122,12 +126,22 @@ export class JobHandle {
         field: "deadline",
       },
     );
-    const delay = Math.max(0, this.#deadlineMs - Date.now());
-    const timer = setTimeout(() => controller.abort(error), Math.min(delay, MAX_TIMER_MS));
-    return { signal: controller.signal, clear: () => clearTimeout(timer) };
+    let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
+    const start = (): void => {
+      const delay = Math.max(0, deadlineMs - Date.now());
+      if (isOver || delay > MAX_TIMER_MS) return;
+      timer = setTimeout(() => controller.abort(error), delay);
+    };
+    const clear = (): void => {
+      isOver = true;
+      clearTimeout(timer);
+    };
+    return { signal: controller.signal, start, clear };
   }
 }
 
-const LONGEST_FAREWELL_MS = 1_000;
+/** As long as a caller is kept for the sake of a Redis that may be away. */
+const moment = (): Promise<void> => sleep(1_000, undefined, { ref: false });
 /** Node's timers end at 2^31 ms; later deadlines are left to the worker. */
 const MAX_TIMER_MS = 2 ** 31 - 1;

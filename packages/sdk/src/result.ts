@@ -23,6 +23,7 @@ export interface RerankResult {
   readonly isFused: boolean;
   /** Best first, at most `topN`; after them the documents that could not be scored. */
   readonly results: readonly RankedDocument[];
+  /** Of all stages of a cascade together. */
   readonly usage: {
     /** Forward passes' rows: more than the documents if some were split. */
     readonly pairs: number;
@@ -97,7 +98,7 @@ export function toResult(id: string, record: ResultRecord): RerankResult {
         usage: {
           pairs: record.pairs,
           cachedPairs: record.cached ?? 0,
-          tokens: record.tokens.reduce((sum, tokens) => sum + tokens, 0),
+          tokens: record.tokens.reduce((sum, tokens) => sum + tokens, record.earlierTokens ?? 0),
         },
         timings: record.timings,
         ...(record.metadata === undefined ? {} : { metadata: record.metadata }),

@@ -6,6 +6,7 @@ import {
   DeadLetters,
   fromRedisError,
   JobProducer,
+  JobQueues,
   ModelRegistry,
   PoisonStore,
   RedisClock,
@@ -21,6 +22,7 @@ export class Session {
   readonly producerId: string;
   readonly clock: RedisClock;
   readonly producer: JobProducer;
+  readonly queues: JobQueues;
   readonly store: ResultStore;
   readonly waiter: ResultWaiter;
   readonly registry: ModelRegistry;
@@ -31,7 +33,11 @@ export class Session {
   readonly #underWay = new Set<(error: ClientClosedError) => void>();
   /** Until when a missing model is waited for: once, not again for each request. */
   readonly #waitUntil = new Map<string, number>();
-  #served: { readonly models: ReadonlySet<string>; readonly until: number } | undefined;
+  /** Models that are served, and revisions of one. */
+  readonly #served = new Map<
+    string,
+    { readonly names: readonly string[]; readonly until: number }
+  >();
 
   private constructor(
     redis: Redis,
@@ -44,13 +50,14 @@ export class Session {
     this.clock = clock;
     this.producerId = randomUUID();
     this.producer = new JobProducer(redis, keys);
+    this.queues = new JobQueues(redis, keys);
     this.store = new ResultStore(redis, keys);
     this.registry = new ModelRegistry(redis, keys);
     this.backlog = new Backlog(redis, keys);
     this.deadLetters = new DeadLetters(redis, keys);
     this.poison = new PoisonStore(redis, keys);
-    const { producer, store, producerId } = this;
-    this.waiter = new ResultWaiter({ store, producer, keys, producerId, subscriber });
+    const { queues, store, producerId } = this;
+    this.waiter = new ResultWaiter({ store, queues, keys, producerId, subscriber });
   }
 
   /** @throws RedisUnavailableError */
@@ -79,21 +86,26 @@ export class Session {
   ): Promise<void> {
     const wanted = `${model}@${revision ?? ""}`;
     for (;;) {
-      const served = await this.#servedModels();
-      const isServed = served.has(model);
+      const served = await this.#lately("models", model, async () => [
+        ...(await this.registry.offers()).keys(),
+      ]);
+      const isServed = served.includes(model);
       const revisions =
-        isServed && revision !== undefined ? await this.registry.liveRevisions(model) : [];
+        isServed && revision !== undefined
+          ? await this.#lately(`revisions of ${model}`, revision, () =>
+              this.registry.liveRevisions(model),
+            )
+          : [];
       if (isServed && (revision === undefined || revisions.includes(revision))) {
         this.#waitUntil.delete(wanted);
         return;
       }
       const until = this.#waitUntil.get(wanted) ?? Date.now() + modelWaitMs;
       this.#waitUntil.set(wanted, until);
-      const missing = new ModelNotServedError(model, isServed ? revisions : [...served], revision);
+      const missing = new ModelNotServedError(model, isServed ? revisions : served, revision);
       if (Date.now() >= until) throw missing;
       onWait?.({ etaMs: undefined, reason: missing.message });
       signal?.throwIfAborted();
-      this.#served = undefined;
       await new Promise((resolve) => setTimeout(resolve, SERVED_POLL_MS));
     }
   }
@@ -117,19 +129,23 @@ export class Session {
     }
     this.clock.stop();
     this.waiter.close();
-    await Promise.all([this.producer.close(), this.deadLetters.close()]);
+    await Promise.all([this.producer.close(), this.queues.close(), this.deadLetters.close()]);
     this.#redis.disconnect();
   }
 
-  async #servedModels(): Promise<ReadonlySet<string>> {
-    if (this.#served !== undefined && Date.now() < this.#served.until) return this.#served.models;
-    try {
-      const models = new Set((await this.registry.offers()).keys());
-      this.#served = { models, until: Date.now() + SERVED_CACHE_MS };
-      return models;
-    } catch (error) {
-      throw fromRedisError(error);
+  /** As it was a few seconds ago, if `name` was there then: not each request need ask Redis. */
+  async #lately(
+    what: string,
+    name: string,
+    ask: () => Promise<readonly string[]>,
+  ): Promise<readonly string[]> {
+    const known = this.#served.get(what);
+    if (known !== undefined && Date.now() < known.until && known.names.includes(name)) {
+      return known.names;
     }
+    const names = await ask();
+    this.#served.set(what, { names, until: Date.now() + SERVED_CACHE_MS });
+    return names;
   }
 }
 

@@ -102,7 +102,7 @@ class Window {
   readonly #isOrdered: boolean;
   readonly #maxPairs: number;
   readonly #maxCharacters: number;
-  readonly #ready = new Map<number, RerankOutcome>();
+  readonly #ready = new Map<number, { readonly outcome: RerankOutcome; readonly size: Size }>();
   #nextIndex = 0;
   #underWay = 0;
   #pairs = 0;
@@ -131,10 +131,11 @@ class Window {
     run: (request: RerankRequest) => Promise<RerankResult>,
   ): void {
     this.#underWay++;
-    this.#count(request, 1);
+    const size = sizeOf(request);
+    this.#count(size, 1);
     const end = (outcome: RerankOutcome): void => {
       this.#underWay--;
-      this.#ready.set(index, outcome);
+      this.#ready.set(index, { outcome, size });
       this.wake();
     };
     run(request).then(
@@ -162,35 +163,46 @@ class Window {
 
   *takeReady(): Generator<RerankOutcome> {
     for (;;) {
-      const outcome = this.#isOrdered ? this.#ready.get(this.#nextIndex) : firstOf(this.#ready);
-      if (outcome === undefined) return;
-      this.#ready.delete(outcome.index);
+      const ready = this.#isOrdered ? this.#ready.get(this.#nextIndex) : firstOf(this.#ready);
+      if (ready === undefined) return;
+      this.#ready.delete(ready.outcome.index);
       this.#nextIndex++;
-      this.#count(outcome.request, -1);
-      yield outcome;
+      this.#count(ready.size, -1);
+      yield ready.outcome;
     }
   }
 
-  #count(request: RerankRequest, sign: 1 | -1): void {
-    const { pairs, characters } = sizeOf(request);
+  #count({ pairs, characters }: Size, sign: 1 | -1): void {
     this.#pairs += sign * pairs;
     this.#characters += sign * characters;
   }
 }
 
-function firstOf(ready: ReadonlyMap<number, RerankOutcome>): RerankOutcome | undefined {
+function firstOf<Value>(ready: ReadonlyMap<number, Value>): Value | undefined {
   const [first] = ready.values();
   return first;
 }
 
+interface Size {
+  readonly pairs: number;
+  readonly characters: number;
+}
+
 /** Also of what is no request at all, which only `rerank` refuses. */
-function sizeOf(request: RerankRequest): { pairs: number; characters: number } {
+function sizeOf(request: RerankRequest): Size {
   const documents: readonly unknown[] = Array.isArray(request?.documents) ? request.documents : [];
-  let characters = 0;
+  const fields = Array.isArray(request?.fields) ? request.fields : ["text"];
+  let characters = lengthOf(request?.query);
   for (const document of documents) {
-    const text =
-      typeof document === "string" ? document : (document as { text?: unknown } | null)?.text;
-    characters += typeof text === "string" ? text.length : 256;
+    if (typeof document === "string") characters += document.length;
+    else if (typeof document === "object" && document !== null) {
+      for (const field of fields)
+        characters += lengthOf((document as Record<string, unknown>)[field]);
+    }
   }
   return { pairs: Math.max(1, documents.length), characters };
+}
+
+function lengthOf(text: unknown): number {
+  return typeof text === "string" ? text.length : 0;
 }

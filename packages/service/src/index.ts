@@ -23,7 +23,7 @@ export { type OtlpSignals, otlpSignals } from "./otlp-signals.ts";
 export { observeProcess } from "./process-metrics.ts";
 export { createPrometheus, type Prometheus } from "./prometheus.ts";
 export { redactUrl } from "./redact-url.ts";
-export { list, oneOf, port, text, url, wholeNumber, yesOrNo } from "./setting-schemas.ts";
+export { list, oneOf, port, text, wholeNumber, yesOrNo } from "./setting-schemas.ts";
 export { SettingsError, type SettingProblem } from "./settings-error.ts";
 export { addSettingsOptions, type OptionHost, settingsTable } from "./settings-options.ts";
 export {
@@ -32,7 +32,6 @@ export {
   nameSetting,
   readSettings,
   type Setting,
-  settingsForLog,
   type SettingsOf,
   type SettingsSources,
   type SettingsTable,

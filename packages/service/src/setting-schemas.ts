@@ -38,14 +38,6 @@ export function oneOf<const Word extends string>(words: readonly Word[]): z.ZodT
   return z.enum(words as readonly [Word, ...Word[]]).describe(`one of ${words.join(", ")}`);
 }
 
-/** A URL of one of the protocols, given with their colon: `["redis:", "rediss:"]`. */
-export function url(protocols: readonly string[]): z.ZodType<string> {
-  const isAllowed = (value: string): boolean =>
-    URL.canParse(value) && protocols.includes(new URL(value).protocol);
-  const examples = protocols.map((protocol) => `${protocol}//…`).join(" or ");
-  return z.string().refine(isAllowed).describe(`a URL like ${examples}`);
-}
-
 /** For a setting with `many`: at least one of what `each` reads. */
 export function list<Item>(each: z.ZodType<Item>): z.ZodType<Item[]> {
   const schema = z.array(each).min(1);

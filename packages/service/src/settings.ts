@@ -71,19 +71,6 @@ export function nameSetting(setting: Pick<Setting, "flag" | "env">): string {
   return `${setting.flag} or ${setting.env}`;
 }
 
-/** The values as a log may show them: secrets keep their host and lose their credentials. */
-export function settingsForLog<Table extends SettingsTable>(
-  table: Table,
-  values: SettingsOf<Table>,
-): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(table).map(([name, setting]) => {
-      const value: unknown = values[name];
-      return [name, setting.secret && value !== undefined ? hideSecret(value) : value];
-    }),
-  );
-}
-
 /** A URL keeps everything but its credentials; any other secret disappears. */
 export function hideSecret(value: unknown): string {
   if (typeof value !== "string" || !value.includes("://")) return "***";

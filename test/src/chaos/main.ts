@@ -10,7 +10,7 @@ Really kills things, and checks afterwards that nothing was lost and nothing cam
 sentence by sentence: docs/GUARANTEES.md
 
 Options:
-  --short        every fault in its short form (about three minutes in all; the tests run it too)
+  --short        every fault in its short form (about four minutes in all; the tests run it too)
   --only FAULT   one fault, or several with commas between
   --json FILE    the report as JSON
   --list         the faults

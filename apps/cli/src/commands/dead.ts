@@ -1,6 +1,6 @@
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
-import { JobNotFoundError, RerankClient, type DeadLetter } from "@rankfleet/sdk";
+import { JobNotFoundError, RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
 import { positive, prefixOption, redisOption } from "../options.ts";
 import { count, shorten, table } from "../print.ts";
@@ -184,20 +184,19 @@ async function discard(client: RerankClient, ids: string[], flags: ManyFlags): P
   process.stdout.write(`${count(discarded)} discarded\n`);
 }
 
-/** The ids that were named, or all that `--all` means: read first, since acting on them shifts the pages. */
+/** The ids that were named, or all that `--all` means. */
 async function chosen(
   client: RerankClient,
   ids: string[],
   { all, model, code }: ManyFlags,
 ): Promise<string[]> {
   if (all !== true) return ids;
-  const letters: DeadLetter[] = [];
-  for (let offset = 0; ; offset += PAGE) {
-    const page = await client.deadLetters.list(model, { offset, limit: PAGE });
-    letters.push(...page);
-    if (page.length < PAGE) break;
+  if (code === undefined) return client.deadLetters.ids(model);
+  const some: string[] = [];
+  for await (const letter of client.deadLetters.export(model)) {
+    if (letter.code === code) some.push(letter.id);
   }
-  return letters.filter((each) => code === undefined || each.code === code).map(({ id }) => id);
+  return some;
 }
 
 async function exportAll(client: RerankClient, { model, output }: ExportFlags): Promise<void> {
@@ -223,5 +222,3 @@ async function forgive(client: RerankClient, flags: ForgiveFlags): Promise<void>
 function notFound(what: string): JobNotFoundError {
   return new JobNotFoundError("job_not_found", `${what} is not there; rankfleet dead list`);
 }
-
-const PAGE = 1_000;

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { connect } from "@rankfleet/queue";
+import { connect, removeKeys } from "@rankfleet/queue";
 import { RerankClient, type RerankResult } from "@rankfleet/sdk";
 import type { Command } from "commander";
 import { readDemoCollection, toRequests, type DemoCollection } from "../demo/collection.ts";
@@ -57,7 +57,7 @@ async function runDemo(flags: { json?: boolean }): Promise<void> {
     say("\nstopped");
   } finally {
     await fleet?.stop();
-    if (redis !== undefined) await removeKeys(redis, prefix);
+    if (redis !== undefined) await tidyUp(redis, prefix);
   }
 }
 
@@ -89,12 +89,10 @@ async function rerankAll(
 }
 
 /** A Redis of the user's own is left as it was. */
-async function removeKeys(url: string, prefix: string): Promise<void> {
+async function tidyUp(url: string, prefix: string): Promise<void> {
   const redis = await connect(url, "producer");
   try {
-    for await (const keys of redis.scanStream({ match: `${prefix}:*`, count: 500 })) {
-      if ((keys as string[]).length > 0) await redis.unlink(...(keys as string[]));
-    }
+    await removeKeys(redis, prefix);
   } finally {
     redis.disconnect();
   }

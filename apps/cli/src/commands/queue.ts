@@ -1,4 +1,4 @@
-import { Backlog, connect, JobProducer, ModelRegistry, RedisClock } from "@rankfleet/queue";
+import { Backlog, connect, JobQueues, ModelRegistry, RedisClock } from "@rankfleet/queue";
 import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import type { Command } from "commander";
 import { count, duration, table } from "../print.ts";
@@ -70,15 +70,15 @@ async function withRedis(
 }
 
 async function stats(redis: Connection, keys: Keys, { json }: StatsFlags): Promise<void> {
-  const producer = new JobProducer(redis, keys);
+  const queues = new JobQueues(redis, keys);
   const clock = await RedisClock.start(redis);
   try {
-    const models = await readStats(redis, keys, producer, clock);
+    const models = await readStats(redis, keys, queues, clock);
     if (json) process.stdout.write(`${JSON.stringify({ models })}\n`);
     else process.stdout.write(`${models.length === 0 ? NO_MODEL : toTables(models)}\n`);
   } finally {
     clock.stop();
-    await producer.close();
+    await queues.close();
   }
 }
 
@@ -86,7 +86,7 @@ const NO_MODEL = "no worker has offered a model here yet: start one with rankfle
 
 type ModelStats = Awaited<ReturnType<typeof readStats>>[number];
 
-async function readStats(redis: Connection, keys: Keys, producer: JobProducer, clock: RedisClock) {
+async function readStats(redis: Connection, keys: Keys, queues: JobQueues, clock: RedisClock) {
   const registry = new ModelRegistry(redis, keys);
   const backlog = new Backlog(redis, keys);
   const offers = [...(await registry.offers()).values()];
@@ -94,7 +94,7 @@ async function readStats(redis: Connection, keys: Keys, producer: JobProducer, c
     offers.map(async ({ model, revision, dtype }) => {
       const [workers, counts, queued, rate, tenants] = await Promise.all([
         registry.liveWorkers(model, clock.now()),
-        producer.counts(model),
+        queues.counts(model),
         backlog.queued(model),
         registry.rate(model),
         backlog.byTenant(model),

@@ -10,8 +10,6 @@ const BACKENDS: Readonly<
   "config.json": openSimulated,
 };
 
-export const WEIGHTS_ENDINGS: readonly string[] = Object.keys(BACKENDS);
-
 /** @throws CoreError `device_unavailable` if the weights cannot be loaded on the device. */
 export function openBackend(file: string, options: BackendOptions): Promise<Backend> {
   const open = Object.entries(BACKENDS).find(([ending]) => file.endsWith(ending))?.[1];

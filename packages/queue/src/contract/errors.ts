@@ -6,7 +6,10 @@ export class RankfleetError extends Error {
   readonly code: FailureCode;
   /** The input at fault, e.g. `documents[3]`. */
   readonly field: string | undefined;
-  /** Whether the same call may succeed later. */
+  /**
+   * Whether the same call is likely to succeed a little later, with nobody doing anything in between. Not where a worker
+   * must be started first, say, or the request sent anew.
+   */
   readonly isRetryable: boolean;
   readonly isRankfleetError: true = true;
 
@@ -59,7 +62,6 @@ export class InvalidRequestError extends RankfleetError {
   }
 }
 
-/** No worker has offered this model, or none that is alive serves this revision of it. */
 /** The key stands for another request. */
 export function idempotencyConflict(): InvalidRequestError {
   return new InvalidRequestError(
@@ -68,6 +70,7 @@ export function idempotencyConflict(): InvalidRequestError {
   );
 }
 
+/** No worker has offered this model, or none that is alive serves this revision of it. */
 export class ModelNotServedError extends RankfleetError {
   override readonly name = "ModelNotServedError";
   readonly model: string;

@@ -1,48 +1,46 @@
 import { z } from "zod";
 
 /**
- * Every way in which a job or a document can fail: what it means, whether trying again can help, and
- * the HTTP status that a gateway answers with. The one table; codes are stable.
+ * Every way in which a job or a document can fail: what it means, and whether trying again can help. The one table;
+ * codes are stable.
  */
-export const FAILURES: Readonly<
-  Record<FailureCode, { readonly isRetryable: boolean; readonly httpStatus: number }>
-> = {
+export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: boolean }>> = {
   /** The request breaks the contract; `issues` name each field. */
-  invalid_request: { isRetryable: false, httpStatus: 400 },
+  invalid_request: { isRetryable: false },
   /** The document has no text that a model could read. */
-  invalid_document: { isRetryable: false, httpStatus: 422 },
+  invalid_document: { isRetryable: false },
   /** The query leaves no room for a document under `truncation: "only_second"`. */
-  query_too_long: { isRetryable: false, httpStatus: 422 },
+  query_too_long: { isRetryable: false },
   /** The document does not fit and `longDocuments` says `refuse`, or it splits into too many parts. */
-  document_too_long: { isRetryable: false, httpStatus: 422 },
+  document_too_long: { isRetryable: false },
   /** The idempotency key was used before, for another request. */
-  idempotency_conflict: { isRetryable: false, httpStatus: 409 },
-  /** No worker has ever offered this model. */
-  model_not_served: { isRetryable: false, httpStatus: 404 },
+  idempotency_conflict: { isRetryable: false },
+  /** No worker has ever offered this model, or none that is alive serves this revision of it. */
+  model_not_served: { isRetryable: false },
   /** A worker scores otherwise than those that serve the model already. */
-  model_mismatch: { isRetryable: false, httpStatus: 500 },
+  model_mismatch: { isRetryable: false },
   /** The message is of a protocol version that this process does not know. */
-  unsupported_version: { isRetryable: false, httpStatus: 400 },
+  unsupported_version: { isRetryable: false },
   /** The claim check's texts are gone from Redis: they outlived their time to live. */
-  payload_missing: { isRetryable: false, httpStatus: 410 },
+  payload_missing: { isRetryable: false },
   /** The job's texts cannot be read back. */
-  payload_corrupt: { isRetryable: false, httpStatus: 400 },
-  deadline_exceeded: { isRetryable: false, httpStatus: 504 },
-  cancelled: { isRetryable: false, httpStatus: 499 },
+  payload_corrupt: { isRetryable: false },
+  deadline_exceeded: { isRetryable: false },
+  cancelled: { isRetryable: false },
   /** Neither a job nor a result is known by this id. */
-  job_not_found: { isRetryable: false, httpStatus: 404 },
+  job_not_found: { isRetryable: false },
   /** The model threw on this pair, also when it ran alone. */
-  inference_failed: { isRetryable: false, httpStatus: 500 },
+  inference_failed: { isRetryable: false },
   /** The model answered NaN or an infinity for this pair. */
-  score_not_finite: { isRetryable: false, httpStatus: 500 },
+  score_not_finite: { isRetryable: false },
   /** Two workers died while they tried this pair, or read this job, with nothing else beside it. */
-  worker_killed: { isRetryable: false, httpStatus: 500 },
+  worker_killed: { isRetryable: false },
   /** A worker failed in a way that is not the job's fault; this code is final when tries run out. */
-  worker_failed: { isRetryable: true, httpStatus: 500 },
+  worker_failed: { isRetryable: true },
   /** The backlog is as long as it may be, or Redis has no room for more jobs. */
-  backpressure: { isRetryable: true, httpStatus: 429 },
-  redis_unavailable: { isRetryable: true, httpStatus: 503 },
-  client_closed: { isRetryable: false, httpStatus: 499 },
+  backpressure: { isRetryable: true },
+  redis_unavailable: { isRetryable: true },
+  client_closed: { isRetryable: false },
 };
 
 export type FailureCode =

@@ -52,8 +52,10 @@ export interface CascadeState {
   readonly failures: Readonly<Record<string, Failure>>;
   /** The models of earlier stages: their texts are kept until the job is settled, and freed then. */
   readonly past: readonly string[];
-  /** Pairs that earlier stages have scored. */
+  /** Pairs that earlier stages have scored, how many of them came from the score cache, and their tokens. */
   readonly pairs: number;
+  readonly cached?: number | undefined;
+  readonly tokens?: number | undefined;
 }
 
 /**
@@ -98,6 +100,8 @@ const schema = z.object({
       failures: z.record(z.string(), failureSchema),
       past: z.array(z.string()),
       pairs: z.int().min(0),
+      cached: z.int().min(0).optional(),
+      tokens: z.int().min(0).optional(),
     })
     .optional(),
   part: z

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { InvalidRequestError, type RequestIssue } from "./errors.ts";
 
 /**
- * What is urgent: `interactive` goes before `standard`, `standard` before `bulk`. Nothing else about
- * a job depends on its lane.
+ * What is urgent. `interactive` jobs have a queue of their own and go before all others; while `standard` and `bulk` jobs
+ * both wait, `standard` ones get eight ninths of the work, so that `bulk` ones are slow but never starve.
  */
 export type Lane = "interactive" | "standard" | "bulk";
 export const LANES: readonly Lane[] = ["interactive", "standard", "bulk"];

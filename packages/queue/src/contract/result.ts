@@ -38,6 +38,8 @@ export interface CompletedRecord {
   readonly pairs: number;
   /** How many of them had been scored before, and came from the score cache. Absent: none. */
   readonly cached?: number | undefined;
+  /** Tokens that earlier stages of a cascade have read. Absent: there were none. */
+  readonly earlierTokens?: number | undefined;
   readonly timings: RecordTimings;
   readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
   readonly digest?: string | undefined;
@@ -100,6 +102,7 @@ const schema = z.discriminatedUnion("state", [
     rawScores: z.boolean().optional(),
     pairs: z.number(),
     cached: z.number().optional(),
+    earlierTokens: z.number().optional(),
     timings: z.object({
       queuedMs: z.number(),
       tokenizeMs: z.number(),
