@@ -23,9 +23,12 @@ def ppmi_svd(documents: list[np.ndarray], vocabulary: int, dimensions: int, seed
     rows = counts.sum(1) + 1e-6
     smoothed = rows**0.75
     smoothed /= smoothed.sum()
+    # In place: the matrix has three gigabytes.
+    counts /= rows[:, None]
+    counts /= smoothed
     with np.errstate(divide="ignore"):
-        pmi = np.log(counts * (1 / (rows[:, None] * smoothed[None, :])))
-    ppmi = torch.from_numpy(np.maximum(pmi, 0, out=pmi))
+        np.log(counts, out=counts)
+    ppmi = torch.from_numpy(np.maximum(counts, 0, out=counts))
     torch.manual_seed(seed)
     left, singular, _ = torch.svd_lowrank(ppmi, q=dimensions + 16, niter=2)
     vectors = left[:, :dimensions] * singular[:dimensions].sqrt()

@@ -114,6 +114,22 @@ test("all models together have a bound, which is looked at once a second", async
   worker.child.kill("SIGCONT");
 });
 
+test("a model's own bound holds for a producer that saw nothing queued when it last looked", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await client.rerank(ofTenant("warm", 1, 2)[0]!); // Nothing was queued: the next one need not wait to be admitted.
+  worker.child.kill("SIGSTOP");
+  await backlog.setLimit("sim", "pairs", 100);
+  const sizes = { documents: 100, characters: 100, lane: "standard", tenant: "other" } as const;
+  await backlog.admit("elsewhere", { model: "sim", ...sizes });
+  await expect(client.enqueue(ofTenant("a", 1, 1)[0]!)).rejects.toMatchObject({
+    code: "backpressure",
+  });
+  expect(await fleet.redis.zcard("rankfleet:{sim}:prioritized")).toBe(0);
+  expect(await backlog.queued("sim")).toMatchObject({ pairs: 100 });
+  worker.child.kill("SIGCONT");
+});
+
 test("the bound of all models together holds for a model of which nothing is queued", async () => {
   await fleet.worker({ RANKFLEET_MODEL: `sim=${simulated},other=${simulated}` });
   const client = fleet.client({ model: "sim", whenFull: "fail" });

@@ -58,11 +58,13 @@ class CrossEncoder {
       graph.constant(this.#normals(rows * hidden, 0.05), [rows, hidden]);
     const words = graph.node("Gather", [table(vocabulary), "input_ids"]);
     const types = graph.node("Gather", [table(2), "token_type_ids"]);
-    const length = graph.node("Gather", [
-      graph.node("Shape", ["input_ids"]),
-      graph.integers(1),
+    const length = graph.node("Gather", [graph.node("Shape", ["input_ids"]), graph.integers(1)]);
+    const place = graph.node("Slice", [
+      table(positions),
+      graph.integers(0),
+      length,
+      graph.integers(0),
     ]);
-    const place = graph.node("Slice", [table(positions), graph.integers(0), length, graph.integers(0)]);
     return this.#norm(graph.node("Add", [graph.node("Add", [words, types]), place]));
   }
 
@@ -75,10 +77,16 @@ class CrossEncoder {
       const split = graph.node("Reshape", [flat, graph.integers(0, 0, heads, size)]);
       return graph.node("Transpose", [split], { perm: { ints: perm } });
     };
-    const [query, key, value] = [project([0, 2, 1, 3]), project([0, 2, 3, 1]), project([0, 2, 1, 3])];
+    const [query, key, value] = [
+      project([0, 2, 1, 3]),
+      project([0, 2, 3, 1]),
+      project([0, 2, 1, 3]),
+    ];
     const product = graph.node("MatMul", [query, key]);
     const scaled = graph.node("Div", [product, graph.scalar(Math.sqrt(size))]);
-    const weights = graph.node("Softmax", [graph.node("Add", [scaled, mask])], { axis: { int: -1 } });
+    const weights = graph.node("Softmax", [graph.node("Add", [scaled, mask])], {
+      axis: { int: -1 },
+    });
     const mixed = graph.node("Transpose", [graph.node("MatMul", [weights, value])], {
       perm: { ints: [0, 2, 1, 3] },
     });

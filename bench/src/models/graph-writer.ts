@@ -34,7 +34,9 @@ export class GraphWriter {
   node(
     op: string,
     inputs: readonly string[],
-    attributes: Readonly<Record<string, { int: number } | { float: number } | { ints: readonly number[] }>> = {},
+    attributes: Readonly<
+      Record<string, { int: number } | { float: number } | { ints: readonly number[] }>
+    > = {},
     output: string = this.#fresh(),
   ): string {
     const attribute = Object.entries(attributes).map(([name, value]): Attribute => {
@@ -49,7 +51,11 @@ export class GraphWriter {
 
   /** The model with int64 inputs [batch, sequence] and a float32 output [batch, 1]. */
   finish(inputs: readonly string[], output: string): OnnxModel {
-    const value = (name: string, type: number, dim: Dimensions): { name: string; type: object } => ({
+    const value = (
+      name: string,
+      type: number,
+      dim: Dimensions,
+    ): { name: string; type: object } => ({
       name,
       type: { tensor_type: { elem_type: type, shape: { dim } } },
     });

@@ -27,7 +27,9 @@ export async function modelFor(name: ModelName, dtype: Dtype): Promise<string> {
     if (dtype === "int8") throw new Error("--dtype int8: the model in the box has fp32 alone");
     return boxFolder();
   }
-  const root = fileURLToPath(new URL("../../../node_modules/.cache/rankfleet-bench", import.meta.url));
+  const root = fileURLToPath(
+    new URL("../../../node_modules/.cache/rankfleet-bench", import.meta.url),
+  );
   const folder = join(root, `${name}-2`);
   const file = join(folder, "onnx", dtype === "fp32" ? "model.onnx" : "model_int8.onnx");
   if (existsSync(file)) return folder;

@@ -15,11 +15,15 @@ export interface CalibrationRequest {
  * Runs the float32 model over calibration text, pair by pair, and notes what its activations are: the
  * 99.99th percentile on either side rather than the extremes, which in transformers are a few outliers that
  * would leave all other values a handful of steps.
+ *
+ * @throws the signal's reason.
  */
 export async function calibrateActivations(
   folder: string,
   requests: readonly CalibrationRequest[],
+  signal?: AbortSignal,
 ): Promise<Map<string, Range>> {
+  if (requests.length === 0) throw new Error("calibration needs a request at least");
   const opened = await openModelFolder(folder, "fp32");
   const graph = await readModel(opened.weights);
   const names = activationsToCalibrate(graph);
@@ -38,6 +42,7 @@ export async function calibrateActivations(
     for (const { query, documents } of requests) {
       const { pairs } = model.encode(query, documents, {});
       for (let pair = 0; pair < pairs.secondStarts.length; pair++) {
+        signal?.throwIfAborted();
         const outputs = await session.run(model.inputs(onePair(pairs, pair), session.facts.inputs));
         for (const [name, histogram] of histograms) {
           const values = outputs[name];

@@ -22,7 +22,7 @@ export function configureQueue(queue: Command): void {
     .addOption(redisOption())
     .addOption(prefixOption())
     .option("--model <id>", "model", "box")
-    .option("--total", "of all models together: pairs and bytes")
+    .option("--total", "of all models together: pairs and bytes (characters)")
     .option("--json", "print JSON")
     .addHelpText(
       "after",

@@ -9,6 +9,7 @@ import {
   writeModel,
   type CalibrationRequest,
 } from "@rankfleet/graph";
+import { interruptSignal } from "../../interrupt.ts";
 import { table } from "../../print.ts";
 
 interface QuantizeFlags {
@@ -24,12 +25,22 @@ const HELD_OUT = 0.2;
 
 /** `rankfleet models quantize` */
 export async function quantizeModel(folder: string, flags: QuantizeFlags): Promise<void> {
+  const signal = interruptSignal();
+  try {
+    await quantize(folder, flags, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+async function quantize(folder: string, flags: QuantizeFlags, signal: AbortSignal): Promise<void> {
   const source = await openModelFolder(folder, "fp32");
-  if (resolve(flags.out) === source.path) throw wrong("out", "must be another folder than the model's");
+  if (resolve(flags.out) === source.path)
+    throw wrong("out", "must be another folder than the model's");
   if (flags.calibration === undefined) {
     throw wrong(
       "calibration",
-      "is missing: give a file of JSON lines like {\"query\": …, \"documents\": […]}, some hundred pairs of the kind that the model will see; both methods are compared with the original on it",
+      'is missing: give a file of JSON lines like {"query": …, "documents": […]}, some hundred pairs of the kind that the model will see; both methods are compared with the original on it',
     );
   }
   await requireRoom(source.path, flags.out);
@@ -39,11 +50,15 @@ export async function quantizeModel(folder: string, flags: QuantizeFlags): Promi
   const model = await readModel(source.weights);
   const layers =
     flags.method === "static"
-      ? quantizeStatic(model, await calibrateActivations(folder, text))
+      ? quantizeStatic(model, await calibrateActivations(folder, text, signal))
       : quantizeWeights(model);
   if (layers === 0) {
-    throw wrong("folder", "holds no matrix product with a constant float32 matrix: nothing to quantise");
+    throw wrong(
+      "folder",
+      "holds no matrix product with a constant float32 matrix: nothing to quantise",
+    );
   }
+  signal.throwIfAborted();
   await copyFolder(source.path, flags.out);
   const dtype = flags.method === "static" ? "int8" : "w8";
   const file = join(flags.out, "onnx", `model_${dtype}.onnx`);
@@ -79,7 +94,10 @@ async function readCalibration(file: string, pairs: number): Promise<Calibration
     if (line.trim() === "" || count >= pairs) continue;
     const request = readLine(line);
     if (request === undefined) {
-      throw wrong("calibration", `${file}:${index + 1}: is no {"query": …, "documents": […]} or {"query": …, "positive": …}`);
+      throw wrong(
+        "calibration",
+        `${file}:${index + 1}: is no {"query": …, "documents": […]} or {"query": …, "positive": …}`,
+      );
     }
     requests.push(request);
     count += request.documents.length;
@@ -127,7 +145,12 @@ async function measure(
   dtype: string,
   requests: readonly CalibrationRequest[],
 ): Promise<{ logits: number[]; pairsPerSecond: number; batchInvariant: boolean }> {
-  const reranker = await Reranker.load(folder, { dtype, device: "cpu", threads: 1, isSharing: false });
+  const reranker = await Reranker.load(folder, {
+    dtype,
+    device: "cpu",
+    threads: 1,
+    isSharing: false,
+  });
   try {
     const score = async (): Promise<number[]> => {
       const all = await Promise.all(requests.map((texts) => reranker.score({ texts })));
@@ -157,7 +180,7 @@ function sameOrder(before: readonly number[], after: readonly number[]): number 
     for (let j = i + 1; j < before.length; j++) {
       if (before[i] === before[j]) continue;
       all++;
-      if ((before[i]! < before[j]!) === (after[i]! < after[j]!)) same++;
+      if (before[i]! < before[j]! === after[i]! < after[j]!) same++;
     }
   }
   return all === 0 ? 1 : same / all;

@@ -39,7 +39,15 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
         batchDeviation: deviation,
         device: device!.name,
         runtime: device!.runtime,
-        calibration: { split, kneeTokens, maxBatchTokens, cost, bytesPerToken, measuredAt, samples },
+        calibration: {
+          split,
+          kneeTokens,
+          maxBatchTokens,
+          cost,
+          bytesPerToken,
+          measuredAt,
+          samples,
+        },
         pairsPerSecond,
       };
       process.stdout.write(`${JSON.stringify(report)}\n`);
@@ -56,7 +64,10 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
       ["batch invariant", invariance],
       ["device", `${device!.name} (${device!.runtime})`],
       ["sessions × threads", `${split.sessions} × ${split.intraOpThreads}`],
-      ["knee", `${kneeTokens} padded tokens at 95 % of the best speed; batches of ${maxBatchTokens}`],
+      [
+        "knee",
+        `${kneeTokens} padded tokens at 95 % of the best speed; batches of ${maxBatchTokens}`,
+      ],
       [
         "cost of a batch",
         `${cost.fixed.toPrecision(2)} ms + ${(1000 * cost.perToken).toPrecision(2)} µs · rows · length + ${(1e6 * cost.perSquare).toPrecision(2)} ns · rows · length²`,
