@@ -180,7 +180,9 @@ function sameOrder(before: readonly number[], after: readonly number[]): number 
     for (let j = i + 1; j < before.length; j++) {
       if (before[i] === before[j]) continue;
       all++;
-      if (before[i]! < before[j]! === after[i]! < after[j]!) same++;
+      const rose = before[i]! < before[j]!;
+      const rises = after[i]! < after[j]!;
+      if (rose === rises) same++;
     }
   }
   return all === 0 ? 1 : same / all;
