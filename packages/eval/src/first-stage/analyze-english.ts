@@ -10,10 +10,25 @@ import { stemmer } from "stemmer";
 export function analyzeEnglish(text: string): string[] {
   const terms: string[] = [];
   for (const [word] of text.matchAll(WORD)) {
-    const term = word.toLowerCase().replace(POSSESSIVE, "");
-    if (!STOP_WORDS.has(term)) terms.push(stemmer(term));
+    const term = termOf(word);
+    if (term !== undefined) terms.push(term);
   }
   return terms;
+}
+
+/** Stemming is most of what an index costs, and words come again and again. */
+const known = new Map<string, string | undefined>();
+const MOST_KNOWN = 500_000;
+
+/** Undefined for a stop word. */
+function termOf(word: string): string | undefined {
+  const term = known.get(word);
+  if (term !== undefined || known.has(word)) return term;
+  const lower = word.toLowerCase().replace(POSSESSIVE, "");
+  const found = STOP_WORDS.has(lower) ? undefined : stemmer(lower);
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(word, found);
+  return found;
 }
 
 const LETTER = String.raw`(?!\p{sc=Han})[\p{L}\p{M}\p{N}]`;

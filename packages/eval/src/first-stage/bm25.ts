@@ -35,7 +35,8 @@ export interface Bm25Hit {
  */
 export class Bm25Index {
   readonly #ids: string[] = [];
-  readonly #postings = new Map<string, Posting[]>();
+  /** By term: a document's place, its frequency there, the next document's place, … */
+  readonly #postings = new Map<string, number[]>();
   readonly #lengthFactors: number[];
   readonly #filled: number;
   readonly #analyze: (text: string) => readonly string[];
@@ -57,39 +58,43 @@ export class Bm25Index {
 
   /** The best `topK` documents that share a term with the query; ties in the documents' order. */
   search(query: string, topK: number): Bm25Hit[] {
-    const scores = new Map<number, number>();
+    const scores = new Float64Array(this.#ids.length);
     for (const [term, count] of counted(this.#analyze(query))) {
       const postings = this.#postings.get(term) ?? [];
-      const n = postings.length;
+      const n = postings.length / 2;
       const weight = count * Math.log(1 + (this.#filled - n + 0.5) / (n + 0.5));
-      for (const { document, frequency } of postings) {
-        const saturated = frequency / (frequency + (this.#lengthFactors[document] ?? 0));
-        scores.set(document, (scores.get(document) ?? 0) + weight * saturated);
+      for (let i = 0; i < postings.length; i += 2) {
+        const [document, frequency] = [postings[i]!, postings[i + 1]!];
+        const saturated = frequency / (frequency + this.#lengthFactors[document]!);
+        scores[document]! += weight * saturated;
       }
     }
-    return [...scores]
-      .toSorted(([a, scoreA], [b, scoreB]) => scoreB - scoreA || a - b)
-      .slice(0, topK)
-      .map(([document, score], index) => ({
-        id: this.#ids[document] ?? "",
-        score,
-        rank: index + 1,
-      }));
+    return best(scores, topK).map((document, index) => ({
+      id: this.#ids[document]!,
+      score: scores[document]!,
+      rank: index + 1,
+    }));
   }
 
   #post(document: number, terms: readonly string[]): void {
     for (const [term, frequency] of counted(terms)) {
       const postings = this.#postings.get(term);
-      if (postings === undefined) this.#postings.set(term, [{ document, frequency }]);
-      else postings.push({ document, frequency });
+      if (postings === undefined) this.#postings.set(term, [document, frequency]);
+      else postings.push(document, frequency);
     }
   }
 }
 
-interface Posting {
-  /** Position in the documents given. */
-  readonly document: number;
-  readonly frequency: number;
+/** Places of the `count` highest scores above 0, the highest first. */
+function best(scores: Float64Array, count: number): number[] {
+  // Numbers sort many times faster by themselves than with their places, of which few are wanted.
+  const sorted = scores.toSorted();
+  const least = sorted[Math.max(0, sorted.length - count)] ?? 0;
+  const places: number[] = [];
+  for (const [place, score] of scores.entries()) {
+    if (score > 0 && score >= least) places.push(place);
+  }
+  return places.toSorted((a, b) => scores[b]! - scores[a]! || a - b).slice(0, count);
 }
 
 function counted(terms: readonly string[]): Map<string, number> {
