@@ -273,9 +273,10 @@ test("run --resume cuts nothing from a file that is not its own", async () => {
   }
 });
 
-test("run without a Redis fails at once, and no line for it", async () => {
+test("run without a Redis fails at once, and touches no earlier result", async () => {
   const input = writeInput("nowhere.jsonl", 3, 2);
   const output = join(folder, "nowhere.out.jsonl");
+  writeFileSync(output, "earlier");
   const { code, stderr } = await run([
     "run",
     input,
@@ -283,9 +284,11 @@ test("run without a Redis fails at once, and no line for it", async () => {
     output,
     "--redis",
     "redis://127.0.0.1:1",
+    "--overwrite",
   ]);
   expect([code, stderr]).toEqual([1, expect.stringContaining("127.0.0.1:1") as string]);
-  expect(readFileSync(join(folder, "nowhere.out.errors.jsonl"), "utf8")).toBe("");
+  expect(readFileSync(output, "utf8")).toBe("earlier");
+  expect(existsSync(join(folder, "nowhere.out.errors.jsonl"))).toBe(false);
 });
 
 test("run never writes over its input, and touches nothing if it cannot start", async () => {

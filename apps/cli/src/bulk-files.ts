@@ -45,18 +45,15 @@ export class BulkFiles {
   }
 
   /**
-   * @throws BulkFilesError if the input cannot be read, the output cannot be written or is the input, or there
-   *   is output and nothing is said about it. Then no file was touched.
+   * Touches no file.
+   *
+   * @throws BulkFilesError if the input cannot be read or is the output, or there is output and nothing is said
+   *   about it.
    */
-  static async open(
-    input: string,
-    options: { output: string; resume?: boolean; overwrite?: boolean },
-  ): Promise<BulkFiles> {
+  static async check(input: string, options: BulkFilesOptions): Promise<void> {
     const { output } = options;
-    const errorsPath = `${output.replace(/\.jsonl$/u, "")}.errors.jsonl`;
     await requireFile(input);
-    const lines = await countLines(input);
-    for (const file of [output, errorsPath]) {
+    for (const file of [output, errorsFile(output)]) {
       if (!existsSync(file)) continue;
       if (await isSame(input, file)) {
         throw new BulkFilesError(
@@ -69,6 +66,18 @@ export class BulkFiles {
         );
       }
     }
+  }
+
+  /**
+   * Makes the output, empty or with what is final in it.
+   *
+   * @throws BulkFilesError as {@link check}, or if the output cannot be written, or resumed because it is not ours.
+   */
+  static async open(input: string, options: BulkFilesOptions): Promise<BulkFiles> {
+    await BulkFiles.check(input, options);
+    const { output } = options;
+    const errorsPath = errorsFile(output);
+    const lines = await countLines(input);
     try {
       if (!options.resume) await Promise.all([writeFile(output, ""), writeFile(errorsPath, "")]);
       const done = (await wholeRecords(output)).map(({ line }) => line);
@@ -134,6 +143,16 @@ export class BulkFiles {
   async close(): Promise<void> {
     await Promise.all([this.#output.close(), this.#errors.close()]);
   }
+}
+
+export interface BulkFilesOptions {
+  readonly output: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+}
+
+function errorsFile(output: string): string {
+  return `${output.replace(/\.jsonl$/u, "")}.errors.jsonl`;
 }
 
 export class BulkFilesError extends Error {
@@ -236,7 +255,8 @@ const OUTSIDE: ReadonlySet<string> = new Set([
 /** It is read twice: for its length, and for its requests. */
 async function requireFile(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined);
-  if (found === undefined || found.isFile()) return;
+  if (found === undefined) throw new BulkFilesError(`there is no file ${file}`);
+  if (found.isFile()) return;
   throw new BulkFilesError(
     `${file} is no plain file: write what comes through a pipe to one first`,
   );

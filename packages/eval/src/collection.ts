@@ -47,6 +47,11 @@ export async function readCollection(
   const queries =
     topics === undefined ? await collect(readQueries(folder)) : await readTopics(topics);
   const file = qrels ?? qrelsFile(folder);
+  if (qrels === undefined && !mayLackJudgments && !existsSync(file)) {
+    const problem =
+      "there are no judgments: neither qrels.tsv nor qrels/test.tsv; name a file by --qrels";
+    throw new CollectionError(problem, { code: "file_missing", file: folder });
+  }
   if (mayLackJudgments && !existsSync(file)) return { documents, queries, judgments: new Map() };
   const judgments = await readQrels(file);
   if (mayLackJudgments) return { documents, queries, judgments };
@@ -126,7 +131,8 @@ function parseObject(json: string, fail: Fail): Record<string, unknown> {
   try {
     value = JSON.parse(json);
   } catch (cause) {
-    throw fail("is not JSON", undefined, cause);
+    const hint = json.startsWith("\u001F\uFFFD") ? "; it looks gzipped: unpack it first" : "";
+    throw fail(`is not JSON: ${(cause as Error).message}${hint}`, undefined, cause);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw fail("expected a JSON object");

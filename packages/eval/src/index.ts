@@ -32,6 +32,7 @@ export {
   type Candidate,
   type Candidates,
   type DepthAdvice,
+  deepestOf,
   depthGrid,
   type DepthPoint,
   rerankedTo,

@@ -23,6 +23,13 @@ export async function* readLines(file: string): AsyncGenerator<Line> {
   }
 }
 
+function whyNot(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "there is no such file";
+  if (code === "EISDIR") return "is a folder, where a file is expected";
+  return `the file cannot be read: ${message}`;
+}
+
 async function* splitLines(file: string): AsyncGenerator<string> {
   let rest = "";
   try {
@@ -32,7 +39,7 @@ async function* splitLines(file: string): AsyncGenerator<string> {
       yield* lines;
     }
   } catch (cause) {
-    throw new CollectionError("the file cannot be read", { code: "file_missing", file, cause });
+    throw new CollectionError(whyNot(cause), { code: "file_missing", file, cause });
   }
   yield rest;
 }

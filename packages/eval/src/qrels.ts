@@ -1,5 +1,6 @@
 import { CollectionError } from "./collection-error.ts";
 import { readLines } from "./lines.ts";
+import { columnsOf, formatColumns } from "./trec/columns.ts";
 
 /** Grades by query, then by document. */
 export type Judgments = Map<string, Map<string, number>>;
@@ -12,9 +13,12 @@ export type Judgments = Map<string, Map<string, number>>;
  */
 export async function readQrels(file: string): Promise<Judgments> {
   const judgments: Judgments = new Map();
+  let isAtBeginning = true;
   for await (const { number: line, text } of readLines(file)) {
-    const columns = text.split(text.includes("\t") ? "\t" : /\s+/).map((column) => column.trim());
-    if (line === 1 && HEADER.test(columns.at(-1) ?? "")) continue;
+    const columns = columnsOf(text, 3);
+    const isFirst = isAtBeginning;
+    isAtBeginning = false;
+    if (isFirst && HEADER.test(columns.at(-1) ?? "")) continue;
     const fail = (field: string, problem: string): CollectionError =>
       new CollectionError(problem, { code: "file_invalid", file, line, field });
     const { query, document, grade } = parseColumns(columns, fail);
@@ -38,15 +42,15 @@ function parseColumns(
   const [query, document, grade] = [columns[0], columns.at(-2), columns.at(-1)];
   if (!query) throw fail("query", "the query id is empty");
   if (!document) throw fail("document", "the document id is empty");
-  if (!grade || !/^-?\d+$/.test(grade)) {
+  if (!grade || !/^-?\d+$/.test(grade) || !Number.isSafeInteger(Number(grade))) {
     throw fail("grade", `expected a whole number as grade, found "${grade}"`);
   }
   return { query, document, grade: Number(grade) };
 }
 
-/** The lines of a TREC qrels file. */
+/** The lines of a TREC qrels file; with tabs where an id has a blank in it. */
 export function* formatQrels(judgments: Judgments): Generator<string> {
   for (const [query, grades] of judgments) {
-    for (const [document, grade] of grades) yield `${query} 0 ${document} ${grade}\n`;
+    for (const [document, grade] of grades) yield formatColumns([query, 0, document, grade]);
   }
 }

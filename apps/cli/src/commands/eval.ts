@@ -1,12 +1,13 @@
-import { stat, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { openModelFolder } from "@rankfleet/core";
 import {
   adviseDepth,
   type Candidates,
   compareRuns,
   type Collection,
+  deepestOf,
   type DepthAdvice,
+  depthGrid,
   evaluateRun,
   formatRun,
   htmlReport,
@@ -24,6 +25,7 @@ import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-sta
 import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
+import { requireWritable, writeWhole } from "../output-file.ts";
 import { count } from "../print.ts";
 import { traced } from "../traced.ts";
 
@@ -49,6 +51,7 @@ export function configureEval(command: Command): void {
       "--cascade <model>",
       "a second, stronger model: how many of the first one's best it needs",
     )
+    .option("--cascade-dtype <dtype>", "in this process: which of that one's weights")
     .option("--redis <url>", "rerank through the fleet there; else in this process")
     .addOption(prefixOption())
     .option("--device <device>", "in this process: cpu, cuda, webgpu … or auto", "auto")
@@ -94,6 +97,7 @@ interface EvalFlags extends Omit<ScoringOptions, "signal"> {
   readonly firstStage: FirstStageSpec;
   readonly embedding?: string;
   readonly cascade?: string;
+  readonly cascadeDtype?: string;
   readonly measures: readonly Measure[];
   readonly qrels?: string;
   readonly topics?: string;
@@ -109,13 +113,21 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
-    await requireFolders([flags.report, flags.plot, flags.runOut, flags.firstStageOut, flags.json]);
+    await requireWritable([
+      flags.report,
+      flags.plot,
+      flags.runOut,
+      flags.firstStageOut,
+      flags.json,
+    ]);
     if (flags.cascade !== undefined && flags.redis === undefined) {
-      await openModelFolder(modelFolder(flags.cascade), flags.dtype);
+      await openModelFolder(modelFolder(flags.cascade), flags.cascadeDtype);
     }
-    const collection = limited(await readCollection(folder, flags), flags.maxQueries);
+    const whole = await readCollection(folder, flags);
+    signal.throwIfAborted();
+    const collection = limited(whole, flags.maxQueries);
     const { documents, judgments } = collection;
-    requireAnswers(judgments);
+    requireAnswers(whole, collection, say);
     say(`${count(documents.length)} documents, ${count(judgments.size)} judged queries`);
     const firstStage = await retrieve(flags.firstStage, collection, {
       embedding: flags.embedding,
@@ -123,18 +135,31 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       say,
     });
     const scored = await scoreRun(firstStage, collection, { ...flags, signal });
-    if (scored.failed > 0) say(`${count(scored.failed)} pairs could not be scored and rank last`);
+    if (scored.failed > 0) {
+      say(`${count(scored.failed)} pairs could not be scored, and stand behind the reranked ones:`);
+      for (const [code, { count: of, example }] of scored.failures) {
+        say(`  ${count(of)} ${code}, e.g. ${example}`);
+      }
+    }
+    say(`comparing the runs on ${count(judgments.size)} queries`);
     const candidates = scored.fused ?? scored.alone;
     const reranked = rerankedTo(candidates, flags.depth);
     const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
-    const rows = compare(firstStage, reranked, alone, collection, flags.measures);
-    const judged = new Map([...candidates].map(([id, list]) => [id, list.slice(0, flags.depth)]));
+    const rows = await compare(firstStage, reranked, alone, collection, flags.measures, signal);
     const { pairsPerSecond } = scored;
-    const advice = adviseDepth(judged, judgments, { pairsPerSecond: scored.documentsPerSecond });
+    const advice = await adviseDepth(candidates, judgments, {
+      depths: depthGrid(Math.min(flags.depth, deepestOf(candidates))),
+      pairsPerSecond: scored.documentsPerSecond,
+      signal,
+    });
     const cascade =
       flags.cascade === undefined
         ? undefined
-        : await adviseCascade(flags.cascade, candidates, collection, { ...flags, signal });
+        : await adviseCascade(flags.cascade, candidates, collection, {
+            ...flags,
+            dtype: flags.cascadeDtype,
+            signal,
+          });
     const settings = {
       "first stage": "run" in flags.firstStage ? flags.firstStage.run : flags.firstStage.kind,
       model: scored.model,
@@ -153,12 +178,12 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       firstStage,
       reranked,
     };
-    await write(flags.report, () => htmlReport(report));
-    await write(flags.plot, () => plotDepth(advice));
-    await write(flags.runOut, () => [...formatRun(reranked, "rankfleet")].join(""));
-    await write(flags.firstStageOut, () => [...formatRun(firstStage, "first-stage")].join(""));
     const figures = toJson(rows, advice, cascade, scored, flags.depth);
-    await write(flags.json, () => `${JSON.stringify(figures, null, 2)}\n`);
+    await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
+    await writeWhole(flags.report, () => [htmlReport(report)]);
+    await writeWhole(flags.plot, () => [plotDepth(advice)]);
+    await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
+    await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
     if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -166,25 +191,31 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   }
 }
 
-/** Hours of scoring must not end in a file that cannot be written. */
-async function requireFolders(files: readonly (string | undefined)[]): Promise<void> {
-  for (const file of files) {
-    if (file === undefined || file === "-") continue;
-    const isThere = await stat(dirname(file)).then(
-      (found) => found.isDirectory(),
-      () => false,
+/** Says what judgments have no counterpart in the data; ends where no relevant document is left. */
+function requireAnswers(
+  whole: Collection,
+  { judgments }: Collection,
+  say: (line: string) => void,
+): void {
+  const asked = new Set(whole.queries.map(({ id }) => id));
+  const unasked = [...whole.judgments.keys()].filter((id) => !asked.has(id));
+  if (unasked.length > 0) {
+    say(`${count(unasked.length)} judged queries are not among the queries, e.g. "${unasked[0]}"`);
+  }
+  const ids = new Set(whole.documents.map(({ id }) => id));
+  const judged = [...judgments.values()].flatMap((grades) => [...grades.keys()]);
+  const missing = judged.filter((id) => !ids.has(id));
+  if (missing.length > 0) {
+    say(
+      `${count(missing.length)} of ${count(judged.length)} judged documents are not in the corpus, e.g. "${missing[0]}"`,
     );
-    if (isThere) continue;
-    const message = `${file} cannot be written: there is no folder ${dirname(file)}`;
-    throw Object.assign(new Error(message), { code: "output_invalid" });
   }
-}
-
-function requireAnswers(judgments: Collection["judgments"]): void {
-  for (const grades of judgments.values()) {
-    if ([...grades.values()].some((grade) => grade > 0)) return;
-  }
-  const message = "no judged query has a relevant document (a grade above 0): nothing to measure";
+  const isAnswered = [...judgments.values()].some((grades) =>
+    [...grades].some(([id, grade]) => grade > 0 && ids.has(id)),
+  );
+  if (isAnswered) return;
+  const message =
+    "no judged query has a relevant document (a grade above 0) in the corpus: nothing to measure";
   throw Object.assign(new Error(message), { code: "judgments_invalid" });
 }
 
@@ -197,23 +228,31 @@ function limited(collection: Collection, maxQueries: number | undefined): Collec
   return { ...collection, queries: judged, judgments };
 }
 
-function compare(
+async function compare(
   firstStage: Run,
   reranked: Run,
   alone: Run | undefined,
   { judgments }: Collection,
   wanted: readonly Measure[],
-): ReportData["rows"] {
+  signal: AbortSignal,
+): Promise<ReportData["rows"]> {
   const before = evaluateRun(firstStage, judgments, wanted);
   const after = evaluateRun(reranked, judgments, wanted);
   const modelAlone = alone && evaluateRun(alone, judgments, wanted);
-  return wanted.map(({ name }) => ({
-    measure: name,
-    firstStage: before.get(name)!,
-    reranked: after.get(name)!,
-    alone: modelAlone?.get(name),
-    comparison: compareRuns(before.get(name)!, after.get(name)!),
-  }));
+  const rows: ReportData["rows"][number][] = [];
+  for (const { name } of wanted) {
+    // Ten thousand samples of ten thousand queries take seconds, in which Ctrl-C is to be heard.
+    await turn();
+    signal.throwIfAborted();
+    rows.push({
+      measure: name,
+      firstStage: before.get(name)!,
+      reranked: after.get(name)!,
+      alone: modelAlone?.get(name),
+      comparison: compareRuns(before.get(name)!, after.get(name)!),
+    });
+  }
+  return rows;
 }
 
 /**
@@ -239,12 +278,6 @@ async function adviseCascade(
     pairsPerSecond: strong.documentsPerSecond,
     dropsRest: true,
   });
-}
-
-async function write(file: string | undefined, content: () => string): Promise<void> {
-  if (file === undefined) return;
-  if (file === "-") process.stdout.write(content());
-  else await writeFile(file, content());
 }
 
 function measures(list: string): Measure[] {

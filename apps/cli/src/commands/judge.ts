@@ -1,4 +1,3 @@
-import { writeFile } from "node:fs/promises";
 import {
   agreement,
   documentText,
@@ -11,9 +10,11 @@ import {
   RUBRIC,
   trecOrder,
 } from "@rankfleet/eval";
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
+import { requireFit } from "../eval/first-stage.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive } from "../options.ts";
+import { requireWritable, writeWhole } from "../output-file.ts";
 import { count } from "../print.ts";
 import { startProgress } from "../progress.ts";
 
@@ -23,6 +24,7 @@ export function configureJudge(command: Command): void {
     .requiredOption(
       "--endpoint <url>",
       "an OpenAI-compatible API, up to its version: http://127.0.0.1:8000/v1",
+      httpUrl,
     )
     .requiredOption("--llm <name>", "the endpoint's name of the model")
     .requiredOption("--output <file>", "qrels to write")
@@ -47,6 +49,11 @@ Example:
     .action(judge);
 }
 
+function httpUrl(text: string): string {
+  if (URL.canParse(text) && /^https?:$/u.test(new URL(text).protocol)) return text;
+  throw new InvalidArgumentError("must be a URL like http://127.0.0.1:8000/v1.");
+}
+
 interface JudgeFlags {
   readonly endpoint: string;
   readonly llm: string;
@@ -61,9 +68,14 @@ interface JudgeFlags {
 
 async function judge(folder: string, flags: JudgeFlags): Promise<void> {
   const signal = interruptSignal();
+  await requireWritable([flags.output]);
   if (flags.showRubric) process.stderr.write(`${RUBRIC}\n\n`);
   const collection = await readCollection(folder, { mayLackJudgments: flags.run !== undefined });
   const pairs = await pairsOf(collection, flags);
+  if (pairs.length === 0) {
+    const message = "there is nothing to judge: no query has a document that is in the corpus";
+    throw Object.assign(new Error(message), { code: "judge_empty" });
+  }
   const progress = startProgress({ total: pairs.length, unit: "pairs" });
   let done = 0;
   try {
@@ -80,7 +92,8 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
       if (grade === undefined) continue;
       labels.set(query, (labels.get(query) ?? new Map<string, number>()).set(document, grade));
     }
-    await writeFile(flags.output, [...formatQrels(labels)].join(""));
+    await writeWhole(flags.output, () => formatQrels(labels));
+    if (labels.size === 0) process.exitCode = 1;
     const unclear = judged.filter(({ grade }) => grade === undefined).length;
     const cached = judged.filter(({ isCached }) => isCached).length;
     const agreed = agreement(collection.judgments, labels);
@@ -110,6 +123,11 @@ async function pairsOf(
 ): Promise<PairToJudge[]> {
   const texts = new Map(documents.map((document) => [document.id, documentText(document)]));
   const run = file === undefined ? undefined : await readRun(file);
+  if (run !== undefined) {
+    requireFit(file!, run, { documents, queries, judgments }, (line) =>
+      process.stderr.write(`${line}\n`),
+    );
+  }
   return queries.flatMap(({ id: query, text: queryText }) => {
     const ids =
       run === undefined

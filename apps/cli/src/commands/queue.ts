@@ -164,7 +164,10 @@ async function limits(
   const now = await backlog.limits(of);
   if (json) process.stdout.write(`${JSON.stringify(now)}\n`);
   else {
-    const rows = Object.entries(now).map(([name, value]) => [name, count(value)]);
+    const rows = Object.entries(now).map(([name, value]) => [
+      name,
+      name.startsWith("weight/") ? String(value) : count(value),
+    ]);
     process.stdout.write(`${table([of ?? "all models", "at most"], rows)}\n`);
   }
 }

@@ -57,7 +57,8 @@ const MODEL_WAIT_MS = 30_000;
 
 async function run(input: string, flags: RunFlags): Promise<void> {
   const signal = interruptSignal();
-  const files = await BulkFiles.open(input, flags);
+  await BulkFiles.check(input, flags);
+  let files: BulkFiles | undefined;
   let fleet: Fleet | undefined;
   let client: RerankClient | undefined;
   let progress: Progress | undefined;
@@ -72,6 +73,8 @@ async function run(input: string, flags: RunFlags): Promise<void> {
         say: (line) => process.stderr.write(`${line}\n`),
       });
     }
+    // Only now: a command that cannot start must not have emptied an earlier one's results.
+    files = await BulkFiles.open(input, flags);
     client = new RerankClient({
       redis: fleet?.redis ?? flags.redis,
       prefix: fleet === undefined ? flags.prefix : "rankfleet",
@@ -86,7 +89,7 @@ async function run(input: string, flags: RunFlags): Promise<void> {
     if (!signal.aborted) throw error;
     process.stderr.write(`\nstopped; go on with: rankfleet ${resumingArguments()}\n`);
   } finally {
-    await files.close();
+    await files?.close();
     await client?.close();
     await fleet?.stop();
   }

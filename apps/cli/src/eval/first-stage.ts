@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { Embedder } from "@rankfleet/core";
 import {
   Bm25Index,
@@ -41,9 +42,16 @@ export async function retrieve(
     requireFit(spec.run, run, collection, (line) => options.say(line));
     return new Map(queries.map(({ id }) => [id, run.get(id) ?? []]));
   }
-  const bm25 = (): Run => {
-    const index = new Bm25Index(collection.documents);
-    return new Map(queries.map(({ id, text }) => [id, index.search(text, RETRIEVED)]));
+  const { signal } = options;
+  const bm25 = async (): Promise<Run> => {
+    const index = await Bm25Index.build(collection.documents, { signal });
+    const run = new Map<string, ScoredDocument[]>();
+    for (const { id, text } of queries) {
+      if (run.size % QUERIES_A_TURN === 0) await turn();
+      signal.throwIfAborted();
+      run.set(id, index.search(text, RETRIEVED));
+    }
+    return run;
   };
   if (spec.kind === "bm25") return bm25();
   if (options.embedding === undefined) {
@@ -52,7 +60,7 @@ export async function retrieve(
   }
   const dense = await retrieveDense(options.embedding, collection, queries, options);
   if (spec.kind === "dense") return dense;
-  const lexical = bm25();
+  const lexical = await bm25();
   return new Map(
     queries.map(({ id }) => [
       id,
@@ -61,8 +69,11 @@ export async function retrieve(
   );
 }
 
+/** Searches until Ctrl-C is looked for again: a large corpus takes tens of milliseconds for each. */
+const QUERIES_A_TURN = 16;
+
 /** A run over another version of the corpus would be held against the reranker. */
-function requireFit(
+export function requireFit(
   file: string,
   run: Run,
   { documents, queries }: Collection,

@@ -1,7 +1,7 @@
 import { Reranker } from "@rankfleet/core";
 import type { Candidates, Collection, Run } from "@rankfleet/eval";
 import { documentText } from "@rankfleet/eval";
-import { RerankClient, type RerankRequest } from "@rankfleet/sdk";
+import { InvalidRequestError, RerankClient, type RerankRequest } from "@rankfleet/sdk";
 import { boxFolder } from "@rankfleet/worker";
 import { startProgress } from "../progress.ts";
 
@@ -31,9 +31,18 @@ export interface ScoredRun {
   readonly pairsPerSecond: number | undefined;
   /** The same in documents, of which some may have been scored in parts. */
   readonly documentsPerSecond: number | undefined;
+  /** Pairs that could not be scored. */
   readonly failed: number;
+  /** Why, by code, with one example each. */
+  readonly failures: ReadonlyMap<string, PairFailures>;
   /** Model, revision and dtype, as they really were. */
   readonly model: string;
+}
+
+export interface PairFailures {
+  readonly count: number;
+  /** The first one: query and document by their ids, and what was wrong. */
+  readonly example: string;
 }
 
 /** Of a model that is loaded in this process. */
@@ -61,6 +70,7 @@ export async function scoreRun(
   }));
   const progress = startProgress({ total: requests.length, unit: "queries" });
   const scores = new Map<string, QueryScores>();
+  const failures = new Map<string, PairFailures>();
   let [pairs, cached] = [0, 0];
   let start: number | undefined;
   const onScored: OnScored = (id, scored, tookMs) => {
@@ -68,6 +78,11 @@ export async function scoreRun(
     scores.set(id, scored);
     pairs += scored.pairs;
     cached += scored.cached;
+    for (const { code, index, message } of scored.failures) {
+      const { count = 0, example } = failures.get(code) ?? {};
+      const name = `document "${run.get(id)![index]!.id}" of query "${id}": ${message}`;
+      failures.set(code, { count: count + 1, example: example ?? name });
+    }
     progress.update(scores.size, pairs);
   };
   try {
@@ -88,15 +103,17 @@ export async function scoreRun(
     const seconds = start === undefined ? 0 : (performance.now() - start) / 1000;
     const pairsPerSecond = pairs > cached ? (pairs - cached) / seconds : undefined;
     const documents = all.reduce((sum, { logits }) => sum + logits.length, 0);
-    const isFused = all.length > 0 && all.every(({ fused }) => fused !== undefined);
+    const answered = all.filter(({ logits, failures: own }) => own.length < logits.length);
+    const isFused = answered.length > 0 && answered.every(({ fused }) => fused !== undefined);
     return {
       alone: by(({ logits }) => logits),
-      fused: isFused ? by(({ fused }) => fused!) : undefined,
+      fused: isFused ? by(({ fused, logits }) => fused ?? logits) : undefined,
       pairs,
       seconds,
       pairsPerSecond,
       documentsPerSecond: pairsPerSecond && (pairsPerSecond * documents) / pairs,
-      failed: all.flatMap(({ logits }) => logits).filter((logit) => logit === undefined).length,
+      failed: [...failures.values()].reduce((sum, { count }) => sum + count, 0),
+      failures,
       model,
     };
   } finally {
@@ -110,7 +127,15 @@ interface QueryToScore {
   readonly documents: readonly { readonly text: string; readonly firstStageScore: number }[];
 }
 
+interface FailedPair {
+  /** Among the query's documents. */
+  readonly index: number;
+  readonly code: string;
+  readonly message: string;
+}
+
 interface QueryScores {
+  readonly failures: readonly FailedPair[];
   readonly logits: readonly (number | undefined)[];
   readonly fused: readonly (number | undefined)[] | undefined;
   /** More than the documents if some were split. */
@@ -151,7 +176,10 @@ async function scoreHere(
           document.state === "scored" ? document.logit : undefined,
         );
         const fused = scored.fused?.map((logit) => logit ?? undefined);
-        onScored(id, { logits, fused, pairs, cached }, performance.now() - start);
+        const failures = scored.documents.flatMap((document, index) =>
+          document.state === "failed" ? [{ index, ...document.failure }] : [],
+        );
+        onScored(id, { logits, fused, failures, pairs, cached }, performance.now() - start);
       }
     };
     await Promise.all(Array.from({ length: UNDER_WAY }, work));
@@ -185,22 +213,39 @@ async function scoreThere(
       metadata: { id },
     }));
     for await (const { request, result, error } of client.rerankMany(stream, { signal })) {
-      if (error !== undefined) throw error;
+      const id = String(request.metadata!["id"]);
       const logits: (number | undefined)[] = request.documents.map(() => undefined);
+      if (error !== undefined) {
+        // What is wrong with a query's texts costs that query, as it does in this process.
+        if (!(error instanceof InvalidRequestError)) throw ofQuery(id, error);
+        const { code, message } = error;
+        const failures = logits.map((_, index) => ({ index, code, message }));
+        onScored(id, { logits, fused: undefined, failures, pairs: 0, cached: 0 }, 0);
+        continue;
+      }
       const relevance = [...logits];
+      const failures: FailedPair[] = [];
       for (const document of result.results) {
-        if (document.error !== undefined) continue;
+        if (document.error !== undefined) {
+          const { code, message } = document.error;
+          failures.push({ index: document.index, code, message });
+          continue;
+        }
         logits[document.index] = document.logit;
         relevance[document.index] = document.score;
       }
       const fused = result.isFused ? relevance : undefined;
       const { pairs, cachedPairs: cached } = result.usage;
-      const scored = { logits, fused, pairs, cached };
-      onScored(String(request.metadata!["id"]), scored, result.timings.totalMs);
+      onScored(id, { logits, fused, failures, pairs, cached }, result.timings.totalMs);
       facts = `${result.model} ${result.revision} ${result.dtype}`;
     }
     return facts;
   } finally {
     await client.close();
   }
+}
+
+function ofQuery(id: string, error: Error): Error {
+  const { code } = error as { code?: unknown };
+  return Object.assign(new Error(`query "${id}": ${error.message}`, { cause: error }), { code });
 }

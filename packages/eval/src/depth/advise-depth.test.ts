@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import { evaluateRun } from "../metrics/evaluate-run.ts";
+import { parseMeasure } from "../metrics/measures.ts";
 import { adviseDepth, type Candidates, depthGrid, rerankedTo } from "./advise-depth.ts";
 import { describeAdvice } from "../report/html-report.ts";
 import { plotDepth } from "./plot-depth.ts";
@@ -19,8 +21,8 @@ const candidates: Candidates = new Map(
 );
 const judgments = new Map([...candidates.keys()].map((q) => [q, new Map([["d14", 1]])]));
 
-test("one pass gives every depth: best where the answer is in, worse where decoys come in", () => {
-  const advice = adviseDepth(candidates, judgments, { pairsPerSecond: 100 });
+test("one pass gives every depth: best where the answer is in, worse where decoys come in", async () => {
+  const advice = await adviseDepth(candidates, judgments, { pairsPerSecond: 100 });
   const values = new Map(advice.points.map((point) => [point.depth, point]));
   expect(advice.points.map(({ depth }) => depth)).toEqual([5, 10, 20, 30, 50, 75, 100]);
   expect(values.get(10)!.value).toBe(0);
@@ -30,7 +32,7 @@ test("one pass gives every depth: best where the answer is in, worse where decoy
   expect(advice).toMatchObject({ best: 20, cheapest: 20, recallFallsFrom: 50 });
 });
 
-test("within noise the cheaper depth wins", () => {
+test("within noise the cheaper depth wins", async () => {
   const noisy: Candidates = new Map(
     [...candidates].map(([query, list], q) => [
       query,
@@ -44,7 +46,7 @@ test("within noise the cheaper depth wins", () => {
   const labels = new Map(
     [...judgments].map(([query, grades], q) => [query, q === 0 ? new Map([["d45", 1]]) : grades]),
   );
-  expect(adviseDepth(noisy, labels)).toMatchObject({ best: 50, cheapest: 20 });
+  expect(await adviseDepth(noisy, labels)).toMatchObject({ best: 50, cheapest: 20 });
 });
 
 test("what is not reranked, or could not be scored, stays below in the first stage's order", () => {
@@ -63,7 +65,7 @@ test("what is not reranked, or could not be scored, stays below in the first sta
   ]);
 });
 
-test("where no depth is better than the first stage, the advice is not to rerank", () => {
+test("where no depth is better than the first stage, the advice is not to rerank", async () => {
   const harmful: Candidates = new Map(
     [...candidates].map(([query, list]) => [
       query,
@@ -71,18 +73,18 @@ test("where no depth is better than the first stage, the advice is not to rerank
     ]),
   );
   const first = new Map([...harmful.keys()].map((q) => [q, new Map([["d0", 1]])]));
-  const advice = adviseDepth(harmful, first);
+  const advice = await adviseDepth(harmful, first);
   expect(advice.withoutReranking).toBe(1);
   expect(describeAdvice(advice)).toMatch(/^Reranking does not help here/u);
-  expect(describeAdvice(adviseDepth(candidates, judgments))).toMatch(/^Best depth/u);
+  expect(describeAdvice(await adviseDepth(candidates, judgments))).toMatch(/^Best depth/u);
 });
 
-test("what a cascade does not keep is not in its result", () => {
+test("what a cascade does not keep is not in its result", async () => {
   // Ten relevant documents, all in front already: whoever keeps five has lost five.
   const ten = new Map([...candidates.keys()].map((q) => [q, new Map(tenOf())]));
   const options = { measure: "recall@10", depths: [5, 10] };
-  const behind = adviseDepth(candidates, ten, options);
-  const dropped = adviseDepth(candidates, ten, { ...options, dropsRest: true });
+  const behind = await adviseDepth(candidates, ten, options);
+  const dropped = await adviseDepth(candidates, ten, { ...options, dropsRest: true });
   expect(behind.points.map(({ value }) => value)).toEqual([1, 1]);
   expect(dropped.points.map(({ value }) => value)).toEqual([0.5, 1]);
   expect(dropped.cheapest).toBe(10);
@@ -90,14 +92,23 @@ test("what a cascade does not keep is not in its result", () => {
 
 const tenOf = (): [string, number][] => Array.from({ length: 10 }, (_, i) => [`d${i}`, 1]);
 
+test("a shallow depth is judged with what stays behind it, and its ends are the two runs", async () => {
+  const advice = await adviseDepth(candidates, judgments, { depths: [5] });
+  const [reranked, before] = [rerankedTo(candidates, 5), rerankedTo(candidates, 0)].map(
+    (run) => evaluateRun(run, judgments, [parseMeasure("ndcg@10")]).get("ndcg@10")!.mean,
+  );
+  expect(advice.points[0]!.value).toBe(reranked);
+  expect(advice.withoutReranking).toBe(before);
+});
+
 test("the grid ends at the deepest list", () => {
   expect(depthGrid(50)).toEqual([5, 10, 20, 30, 50]);
   expect(depthGrid(1000).at(-1)).toBe(1000);
   expect(depthGrid(3)).toEqual([3]);
 });
 
-test("the plot has a point for each depth and marks the advice", () => {
-  const svg = plotDepth(adviseDepth(candidates, judgments));
+test("the plot has a point for each depth and marks the advice", async () => {
+  const svg = plotDepth(await adviseDepth(candidates, judgments));
   expect(svg.match(/<polyline points="([^"]+)"/u)![1]!.split(" ")).toHaveLength(7);
   expect(svg).toContain("cheapest: 20");
   expect(svg).not.toContain("NaN");

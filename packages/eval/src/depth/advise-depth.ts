@@ -1,8 +1,9 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { evaluateRun, type Evaluation, type Run } from "../metrics/evaluate-run.ts";
 import { parseMeasure } from "../metrics/measures.ts";
 import type { ScoredDocument } from "../metrics/trec-order.ts";
 import type { Judgments } from "../qrels.ts";
-import { bootstrapInterval, compareRuns } from "../statistics/compare-runs.ts";
+import { bootstrapInterval, differencesOf } from "../statistics/compare-runs.ts";
 
 /** One candidate with the score of the stage that found it, and the reranker's, if it could give one. */
 export interface Candidate {
@@ -52,6 +53,7 @@ export interface AdviceOptions {
    * others. Default false: it stays behind the reranked ones.
    */
   readonly dropsRest?: boolean;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** 5, 10, 20, 30, 50, 75, 100 … 1,000, as far as `deepest`, which is always in. */
@@ -65,26 +67,32 @@ export function depthGrid(deepest: number): number[] {
  * arXiv 2411.11767, where scoring more lowers recall). One pass at full depth gives every shallower
  * one for free: a document's score does not depend on its neighbours (one that is fused with the first
  * stage's does a little, through the spread of both; here it is that of the full depth).
+ *
+ * @throws the signal's reason.
  */
-export function adviseDepth(
+export async function adviseDepth(
   candidates: Candidates,
   judgments: Judgments,
   options: AdviceOptions = {},
-): DepthAdvice {
+): Promise<DepthAdvice> {
   const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond, dropsRest } = options;
-  const deepest = Math.max(1, ...[...candidates.values()].map((list) => list.length));
-  const depths = options.depths ?? depthGrid(deepest);
+  const lists = [...candidates.values()];
+  const depths = options.depths ?? depthGrid(deepestOf(candidates));
   const measures = [parseMeasure(measure), parseMeasure(recallMeasure)];
-  const evaluated = depths.map((depth) => {
+  const evaluated: EvaluatedDepth[] = [];
+  for (const depth of depths) {
+    // With many queries this takes seconds, in which Ctrl-C is to be heard.
+    await turn();
+    options.signal?.throwIfAborted();
     const reranked = rerankedTo(dropsRest ? cutTo(candidates, depth) : candidates, depth);
     const evaluations = evaluateRun(reranked, judgments, measures);
-    return {
+    evaluated.push({
       depth,
       quality: evaluations.get(measure)!,
       recall: evaluations.get(recallMeasure)!,
-      pairs: [...candidates.values()].reduce((sum, list) => sum + Math.min(depth, list.length), 0),
-    };
-  });
+      pairs: lists.reduce((sum, list) => sum + Math.min(depth, list.length), 0),
+    });
+  }
   const best = highest(evaluated, ({ quality }) => quality);
   const peak = highest(evaluated, ({ recall }) => recall);
   const none = dropsRest
@@ -109,6 +117,20 @@ export function adviseDepth(
     ...(none === undefined ? {} : { withoutReranking: none }),
     ...(fallen === undefined ? {} : { recallFallsFrom: fallen.depth }),
   };
+}
+
+interface EvaluatedDepth {
+  readonly depth: number;
+  readonly quality: Evaluation;
+  readonly recall: Evaluation;
+  readonly pairs: number;
+}
+
+/** Candidates of the query that has most, 1 at least. */
+export function deepestOf(candidates: Candidates): number {
+  let deepest = 1;
+  for (const list of candidates.values()) deepest = Math.max(deepest, list.length);
+  return deepest;
 }
 
 /** The first `depth` candidates by the reranker's score, the others below in the first stage's order. */
@@ -138,5 +160,5 @@ function highest<Item>(items: readonly Item[], of: (item: Item) => Evaluation): 
 
 /** Lower by more than resampling the queries explains. */
 function isWorse(reference: Evaluation, other: Evaluation): boolean {
-  return compareRuns(reference, other, ADVICE).interval[1] < 0;
+  return bootstrapInterval(differencesOf(reference, other), ADVICE)[1] < 0;
 }

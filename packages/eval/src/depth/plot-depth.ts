@@ -20,6 +20,7 @@ ${points.map(({ depth }) => `<text x="${x(depth)}" y="${HEIGHT - MARGIN.bottom +
 <text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">candidates reranked</text>
 <polygon points="${band}" fill="#2563eb" opacity="0.15"/>
 <polyline points="${line(({ value }) => value)}" fill="none" stroke="#2563eb" stroke-width="2"/>
+${points.map(({ depth, value, recall }) => `<circle cx="${x(depth)}" cy="${y(value)}" r="3" fill="#2563eb"/><circle cx="${x(depth)}" cy="${y(recall)}" r="3" fill="#d97706"/>`).join("\n")}
 <polyline points="${line(({ recall }) => recall)}" fill="none" stroke="#d97706" stroke-width="2" stroke-dasharray="5 3"/>
 ${mark(x(cheapest), 10, `cheapest: ${cheapest}`)}${best === cheapest ? "" : mark(x(best), 26, `best: ${best}`)}
 <text x="${MARGIN.left}" y="18" fill="#2563eb">— ${measure} (95 % band)</text><text x="${MARGIN.left + 180}" y="18" fill="#d97706">- - ${recallMeasure}</text>

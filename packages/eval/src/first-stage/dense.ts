@@ -1,4 +1,4 @@
-import type { ScoredDocument } from "../metrics/trec-order.ts";
+import { byTrecOrder, type ScoredDocument } from "../metrics/trec-order.ts";
 
 export interface EmbeddedDocument {
   readonly id: string;
@@ -14,11 +14,11 @@ export class DenseIndex {
     this.#documents = documents;
   }
 
-  /** The best `topK` for a vector of unit length; ties in the documents' order. */
+  /** The best `topK` for a vector of unit length, in the order of trec_eval. */
   search(query: Float32Array, topK: number): ScoredDocument[] {
     return this.#documents
       .map(({ id, vector }) => ({ id, score: dot(query, vector) }))
-      .toSorted((a, b) => b.score - a.score)
+      .toSorted(byTrecOrder)
       .slice(0, topK);
   }
 }

@@ -1,10 +1,10 @@
-import type { ScoredDocument } from "../metrics/trec-order.ts";
+import { byTrecOrder, type ScoredDocument } from "../metrics/trec-order.ts";
 
 /**
  * Joins rankings that score on different scales: a document's score is the sum of 1 / (k + rank) over
  * the rankings that hold it (Cormack, Clarke & Büttcher, SIGIR 2009, whose k is 60).
  *
- * @returns Best first, at most `depth`; ties in the order of the rankings.
+ * @returns Best first, at most `depth`, in the order of trec_eval.
  */
 export function reciprocalRankFusion(
   rankings: readonly (readonly ScoredDocument[])[],
@@ -19,6 +19,6 @@ export function reciprocalRankFusion(
   }
   return [...scores]
     .map(([id, score]) => ({ id, score }))
-    .toSorted((a, b) => b.score - a.score)
+    .toSorted(byTrecOrder)
     .slice(0, depth);
 }

@@ -32,20 +32,22 @@ const TIMEOUT_MS = 120_000;
  * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
  * 408, 409, 429, 5xx and lost connections, as long as `Retry-After` asks, else 0.5 s and doubling.
  *
+ * @param stop.signal No further try or pause; its reason is thrown.
+ * @param stop.farewell Also breaks off a request that is under way.
  * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `endpoint_refused` for any other
  *   status, `endpoint_failed` when tries run out.
  */
 export async function complete(
   endpoint: ChatEndpoint,
   messages: readonly { role: string; content: string }[],
-  signal?: AbortSignal,
+  { signal, farewell }: { signal?: AbortSignal | undefined; farewell?: AbortSignal } = {},
 ): Promise<string> {
   let failure: unknown;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     signal?.throwIfAborted();
     let askedSeconds = 0;
     try {
-      const reply = await post(endpoint, messages, signal);
+      const reply = await post(endpoint, messages, farewell);
       const body = await reply.text();
       if (reply.ok) return contentOf(JSON.parse(body));
       const problem = `${endpoint.url} answered ${reply.status}: ${body.slice(0, 200)}`;
@@ -64,12 +66,17 @@ export async function complete(
     // An abort ends the pause; the loop's head then throws the signal's own reason.
     if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal }).catch(() => {});
   }
-  const why = failure instanceof Error ? failure.message : String(failure);
+  const why = failure instanceof Error ? messageOf(failure) : String(failure);
   throw new JudgeError(
     "endpoint_failed",
     `no answer from ${endpoint.url} in ${TRIES} tries: ${why}`,
     failure,
   );
+}
+
+/** `fetch failed` says nothing; its cause does. */
+function messageOf(error: Error): string {
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
 function post(

@@ -19,10 +19,11 @@ export interface JudgedPair extends PairToJudge {
 
 export interface JudgeOptions {
   readonly endpoint: ChatEndpoint;
-  /** JSON lines of answers, appended to as they come: the same pair is never paid for twice. */
+  /** JSON lines of answers, appended to as they come: the same two texts are never paid for twice. */
   readonly cacheFile: string;
   /** Requests at a time. Default 8. */
   readonly concurrency?: number;
+  /** Stops it; what is under way has {@link FAREWELL_MS} to be answered, for it is paid for. */
   readonly signal?: AbortSignal | undefined;
   readonly onJudged?: (pair: JudgedPair) => void;
 }
@@ -31,9 +32,10 @@ export interface JudgeOptions {
  * Grades each pair by the rubric. Stopped at any point, a second call with the same cache goes on
  * where the first one was.
  *
- * A pair that the endpoint refuses, being too long perhaps, has no grade and is asked about again the next time.
+ * A pair that the endpoint refuses, being too long perhaps, has no grade and is asked about again the next time; one
+ * whose answer has no grade is not.
  *
- * @throws JudgeError if the endpoint gives out or refuses the first {@link MOST_REFUSED} pairs; what was judged until
+ * @throws the signal's reason; JudgeError if the endpoint gives out or refuses the first {@link MOST_REFUSED} pairs; what was judged until
  *   then, what was under way included, is in the cache.
  */
 export async function judgePairs(
@@ -42,13 +44,20 @@ export async function judgePairs(
 ): Promise<JudgedPair[]> {
   const answers = await readCache(options.cacheFile);
   const judged: JudgedPair[] = [];
+  const underWay = new Map<string, Promise<string | undefined>>();
+  const farewell = afterwards(options.signal);
   let next = 0;
   let [answered, refused] = [0, 0];
-  const ask = async (pair: PairToJudge): Promise<string | undefined> => {
+  const ask = async (pair: PairToJudge, key: string): Promise<string | undefined> => {
     const messages = judgeMessages(pair.queryText, pair.documentText);
     try {
-      const answer = await complete(options.endpoint, messages, options.signal);
+      const answer = await complete(options.endpoint, messages, {
+        signal: options.signal,
+        farewell,
+      });
       answered++;
+      answers.set(key, answer);
+      await appendFile(options.cacheFile, `${JSON.stringify({ key, answer })}\n`);
       return answer;
     } catch (error) {
       const isOfPair = error instanceof JudgeError && error.code === "pair_refused";
@@ -58,16 +67,16 @@ export async function judgePairs(
   };
   const work = async (): Promise<void> => {
     for (let index = next++; index < pairs.length; index = next++) {
+      options.signal?.throwIfAborted();
       const pair = pairs[index]!;
       const key = cacheKey(pair, options.endpoint.model);
-      const known = answers.get(key);
-      const answer = known ?? (await ask(pair));
+      // The same texts may stand under several ids.
+      const shared = answers.get(key) ?? underWay.get(key);
+      const asking = shared ?? ask(pair, key);
+      if (typeof asking !== "string") underWay.set(key, asking);
+      const answer = await asking;
       const grade = answer === undefined ? undefined : parseGrade(answer);
-      if (known === undefined && grade !== undefined) {
-        answers.set(key, answer!);
-        await appendFile(options.cacheFile, `${JSON.stringify({ key, answer })}\n`);
-      }
-      const result = { ...pair, grade, isCached: known !== undefined };
+      const result = { ...pair, grade, isCached: shared !== undefined };
       judged[index] = result;
       options.onJudged?.(result);
     }
@@ -86,6 +95,19 @@ export async function judgePairs(
   if (failed !== undefined) throw failed.reason;
   return judged;
 }
+
+/** A moment after `signal`. */
+function afterwards(signal: AbortSignal | undefined): AbortSignal {
+  const late = new AbortController();
+  signal?.addEventListener(
+    "abort",
+    () => setTimeout(() => late.abort(signal.reason), FAREWELL_MS).unref(),
+    { once: true },
+  );
+  return late.signal;
+}
+
+const FAREWELL_MS = 10_000;
 
 /** With no answer among so many, it is not the pairs that the endpoint does not like. */
 const MOST_REFUSED = 20;

@@ -97,6 +97,30 @@ test("a pair that the endpoint will not take has no grade, and is asked about ag
   expect([again.map(({ grade }) => grade), asked.length]).toEqual([[2, 2, 2, 2, 2, 2], 7]);
 });
 
+test("equal texts are asked about once, and an answer without a grade is one", async () => {
+  answer = () => ({ status: 200, content: "I cannot say" });
+  const same = pairs.map((pair) => ({ ...pair, documentText: "the same" }));
+  const judged = await judgePairs(same, options());
+  expect(judged.map(({ grade }) => grade)).toEqual(same.map(() => undefined));
+  await judgePairs(same, options());
+  expect(asked).toHaveLength(1);
+});
+
+test("what is under way at an abort is paid for: it is awaited, and kept", async () => {
+  const controller = new AbortController();
+  answer = () => {
+    controller.abort(new Error("enough"));
+    return { status: 200, content: "grade: 2" };
+  };
+  const judging = judgePairs(pairs, { ...options(), signal: controller.signal });
+  await expect(judging).rejects.toThrow("enough");
+  const [paid] = [asked.length];
+  answer = () => ({ status: 200, content: "grade: 2" });
+  await judgePairs(pairs, options());
+  expect(asked).toHaveLength(pairs.length);
+  expect(paid).toBeGreaterThan(0);
+});
+
 test("an endpoint that takes none of the first twenty is at fault itself", async () => {
   answer = () => ({ status: 400, content: "no such model" });
   const many = Array.from({ length: 60 }, (_, i) => ({ ...pairs[0]!, documentText: `text ${i}` }));
@@ -123,6 +147,10 @@ describe("answers", () => {
     ["<think>at least grade 1, maybe more</think>\n3", 3],
     ["grade is 1\n", 1],
     ["grade: 7", undefined],
+    ["grade: -1", undefined],
+    ["-1", undefined],
+    ["grade: 2.5", undefined],
+    ["<think>Maybe grade: 3? Let me see", undefined],
     ["relevant", undefined],
   ])("%j is %s", (text, grade) => {
     expect(parseGrade(text)).toBe(grade);

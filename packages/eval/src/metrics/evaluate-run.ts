@@ -1,6 +1,6 @@
 import type { Judgments } from "../qrels.ts";
 import type { Measure } from "./measures.ts";
-import type { ScoredDocument } from "./trec-order.ts";
+import { type ScoredDocument, trecOrder } from "./trec-order.ts";
 
 /** Rankings by query id. */
 export type Run = ReadonlyMap<string, readonly ScoredDocument[]>;
@@ -13,7 +13,7 @@ export interface Evaluation {
 
 /**
  * Each measure of a run, by name. Over all queries that have a relevant document; one that the run
- * misses counts as 0, like trec_eval with `-c`.
+ * misses counts as 0, like trec_eval with `-c`. Rankings are judged in {@link trecOrder}.
  */
 export function evaluateRun(
   run: Run,
@@ -23,13 +23,18 @@ export function evaluateRun(
   const answerable = [...judgments].filter(([, grades]) =>
     [...grades.values()].some((grade) => grade > 0),
   );
+  const values = measures.map(() => new Map<string, number>());
+  for (const [query, grades] of answerable) {
+    const ordered = trecOrder(run.get(query) ?? []);
+    for (const [i, measure] of measures.entries()) {
+      values[i]!.set(query, measure.value(ordered, grades));
+    }
+  }
   return new Map(
-    measures.map((measure) => {
-      const byQuery = new Map(
-        answerable.map(([query, grades]) => [query, measure.value(run.get(query) ?? [], grades)]),
-      );
+    measures.map(({ name }, i) => {
+      const byQuery = values[i]!;
       const sum = [...byQuery.values()].reduce((total, value) => total + value, 0);
-      return [measure.name, { mean: sum / byQuery.size, byQuery }];
+      return [name, { mean: sum / byQuery.size, byQuery }];
     }),
   );
 }

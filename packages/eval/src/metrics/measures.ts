@@ -1,11 +1,11 @@
-import { type Grades, ndcg } from "./ndcg.ts";
-import { type ScoredDocument, trecOrder } from "./trec-order.ts";
+import { type Grades, ndcgOfOrdered } from "./ndcg.ts";
+import type { ScoredDocument } from "./trec-order.ts";
 
 /** A figure of merit for one query's ranking, e.g. `ndcg@10`. */
 export interface Measure {
   readonly name: string;
-  /** 0 (worst) to 1. `grades` must have a relevant document. */
-  value(ranking: readonly ScoredDocument[], grades: Grades): number;
+  /** 0 (worst) to 1, of a ranking in {@link trecOrder}. `grades` must have a relevant document. */
+  value(ordered: readonly ScoredDocument[], grades: Grades): number;
 }
 
 /** What `parseMeasure` reads, with what each means. A grade of 1 or more is relevant, as in trec_eval. */
@@ -19,8 +19,7 @@ export const MEASURES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads a measure's name: `ndcg@10`, `mrr@10`, `map`, `recall@100`, `p@5`. All of them rank by
- * {@link trecOrder}.
+ * Reads a measure's name: `ndcg@10`, `mrr@10`, `map`, `recall@100`, `p@5`.
  *
  * @throws RangeError naming the ones there are.
  */
@@ -31,26 +30,28 @@ export function parseMeasure(name: string): Measure {
     throw new RangeError(`"${name}" is not a measure: ${Object.keys(MEASURES).join(", ")}`);
   }
   const k = cut === undefined ? Infinity : Number(cut);
-  return { name, value: (ranking, grades) => formula(ranking, grades, k) };
+  return { name, value: (ordered, grades) => formula(ordered, grades, k) };
 }
 
-type Formula = (ranking: readonly ScoredDocument[], grades: Grades, k: number) => number;
+type Formula = (ordered: readonly ScoredDocument[], grades: Grades, k: number) => number;
 
 const FORMULAS: Readonly<Record<string, Formula>> = {
-  ndcg: (ranking, grades, k) => ndcg(ranking, grades, { k }),
-  mrr: (ranking, grades, k) => 1 / (ranksOfRelevant(ranking, grades, k)[0] ?? Infinity),
-  map: (ranking, grades, k) =>
-    ranksOfRelevant(ranking, grades, k).reduce((sum, rank, i) => sum + (i + 1) / rank, 0) /
+  ndcg: (ordered, grades, k) => ndcgOfOrdered(ordered, grades, { k }),
+  mrr: (ordered, grades, k) => 1 / (ranksOfRelevant(ordered, grades, k)[0] ?? Infinity),
+  map: (ordered, grades, k) =>
+    ranksOfRelevant(ordered, grades, k).reduce((sum, rank, i) => sum + (i + 1) / rank, 0) /
     relevant(grades),
-  recall: (ranking, grades, k) => ranksOfRelevant(ranking, grades, k).length / relevant(grades),
-  p: (ranking, grades, k) => ranksOfRelevant(ranking, grades, k).length / k,
+  recall: (ordered, grades, k) => ranksOfRelevant(ordered, grades, k).length / relevant(grades),
+  p: (ordered, grades, k) => ranksOfRelevant(ordered, grades, k).length / k,
 };
 
 /** From 1, ascending, none beyond k. */
-function ranksOfRelevant(ranking: readonly ScoredDocument[], grades: Grades, k: number): number[] {
-  return trecOrder(ranking)
-    .slice(0, k)
-    .flatMap(({ id }, index) => ((grades.get(id) ?? 0) > 0 ? [index + 1] : []));
+function ranksOfRelevant(ordered: readonly ScoredDocument[], grades: Grades, k: number): number[] {
+  const ranks: number[] = [];
+  for (let rank = 1; rank <= Math.min(k, ordered.length); rank++) {
+    if ((grades.get(ordered[rank - 1]!.id) ?? 0) > 0) ranks.push(rank);
+  }
+  return ranks;
 }
 
 function relevant(grades: Grades): number {

@@ -29,12 +29,20 @@ export function ndcg(
   grades: Grades,
   options: NdcgOptions = {},
 ): number {
+  return ndcgOfOrdered(trecOrder(ranking), grades, options);
+}
+
+/** The same of a ranking that is in {@link trecOrder} already. */
+export function ndcgOfOrdered(
+  ordered: readonly ScoredDocument[],
+  grades: Grades,
+  options: NdcgOptions = {},
+): number {
   const { k = 10, gain = "linear" } = options;
   const ideal = [...grades.values()].toSorted((a, b) => b - a);
   const best = discountedGain(ideal.slice(0, k), gain);
   if (best === 0) return 0;
-  const ranked = trecOrder(ranking).slice(0, k);
-  const found = ranked.map(({ id }) => grades.get(id) ?? 0);
+  const found = ordered.slice(0, k).map(({ id }) => grades.get(id) ?? 0);
   return discountedGain(found, gain) / best;
 }
 

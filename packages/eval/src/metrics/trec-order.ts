@@ -20,7 +20,12 @@ export function trecOrder<Ranked extends ScoredDocument>(ranking: readonly Ranke
     if (Number.isNaN(score)) throw new RangeError(`document "${id}" has the score NaN`);
     seen.add(id);
   }
-  return ranking.toSorted((a, b) => b.score - a.score || compareBytes(b.id, a.id));
+  return ranking.toSorted(byTrecOrder);
+}
+
+/** Compares two documents of a ranking, the better one first. */
+export function byTrecOrder(a: ScoredDocument, b: ScoredDocument): number {
+  return b.score - a.score || compareBytes(b.id, a.id);
 }
 
 function compareBytes(a: string, b: string): number {

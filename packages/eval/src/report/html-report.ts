@@ -98,7 +98,9 @@ function measureRow({
   comparison,
 }: ReportData["rows"][number]): string {
   const { difference, interval, pValue, wins, losses, ties } = comparison;
-  const kind = interval[0] > 0 ? "better" : interval[1] < 0 ? "worse" : "";
+  // Of few queries the interval alone says too much.
+  const isSure = pValue < 0.05;
+  const kind = isSure && interval[0] > 0 ? "better" : isSure && interval[1] < 0 ? "worse" : "";
   return `<tr><td>${escape(measure)}</td><td>${firstStage.mean.toFixed(4)}</td><td>${reranked.mean.toFixed(4)}</td>${alone === undefined ? "" : `<td>${alone.mean.toFixed(4)}</td>`}<td class="${kind}">${signed(difference)} (${signed(interval[0])} … ${signed(interval[1])})</td><td>${pValue.toFixed(4)}</td><td>${wins} / ${losses} / ${ties}</td></tr>`;
 }
 

@@ -35,11 +35,7 @@ export function compareRuns(
   second: Evaluation,
   options: ResamplingOptions = {},
 ): Comparison {
-  const differences = [...first.byQuery].map(([query, value]) => {
-    const other = second.byQuery.get(query);
-    if (other === undefined) throw new RangeError(`query "${query}" is in one run only`);
-    return other - value;
-  });
+  const differences = differencesOf(first, second);
   return {
     difference: mean(differences),
     interval: bootstrapInterval(differences, options),
@@ -50,12 +46,26 @@ export function compareRuns(
   };
 }
 
+/**
+ * Second − first, query by query.
+ *
+ * @throws RangeError if the two were not evaluated on the same queries.
+ */
+export function differencesOf(first: Evaluation, second: Evaluation): number[] {
+  return [...first.byQuery].map(([query, value]) => {
+    const other = second.byQuery.get(query);
+    if (other === undefined) throw new RangeError(`query "${query}" is in one run only`);
+    return other - value;
+  });
+}
+
 /** The middle 95 % of the means of `values` resampled with replacement. */
 export function bootstrapInterval(
   values: readonly number[],
   { samples = 10_000, seed = 1 }: ResamplingOptions = {},
 ): [number, number] {
   if (values.length === 0) return [Number.NaN, Number.NaN];
+  if (values.every((value) => value === values[0])) return [values[0]!, values[0]!];
   const random = xoroshiro128plus(seed);
   const means = Float64Array.from({ length: samples }, () => {
     let sum = 0;
@@ -74,6 +84,7 @@ function randomizationTest(
   differences: readonly number[],
   { samples = 10_000, seed = 1 }: ResamplingOptions,
 ): number {
+  if (differences.every((difference) => difference === 0)) return 1;
   const observed = Math.abs(mean(differences)) - EPSILON;
   const random = xoroshiro128plus(seed + 1);
   let asFar = 1;

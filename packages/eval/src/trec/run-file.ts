@@ -2,6 +2,7 @@ import { CollectionError } from "../collection-error.ts";
 import { readLines } from "../lines.ts";
 import type { Run } from "../metrics/evaluate-run.ts";
 import { type ScoredDocument, trecOrder } from "../metrics/trec-order.ts";
+import { columnsOf, formatColumns } from "./columns.ts";
 
 /**
  * Reads a TREC run: `query Q0 document rank score tag` a line. Best first: as in trec_eval the score orders,
@@ -14,10 +15,11 @@ export async function readRun(file: string): Promise<Map<string, ScoredDocument[
   const seen = new Set<string>();
   for await (const { number: line, text } of readLines(file)) {
     if (text.startsWith("#")) continue;
-    const columns = text.trim().split(/\s+/u);
+    const columns = columnsOf(text, 6);
     const fail = (field: string, problem: string): CollectionError =>
       new CollectionError(problem, { code: "file_invalid", file, line, field });
-    if (columns.length !== 6) throw fail("columns", `expected 6 columns, found ${columns.length}`);
+    // A tag may be of several words.
+    if (columns.length < 6) throw fail("columns", `expected 6 columns, found ${columns.length}`);
     const [query, , id, , scoreText] = columns as [string, string, string, string, string];
     const score = Number(scoreText);
     if (!Number.isFinite(score)) throw fail("score", `expected a number, found "${scoreText}"`);
@@ -32,12 +34,14 @@ export async function readRun(file: string): Promise<Map<string, ScoredDocument[
   return run;
 }
 
-/** The lines of a TREC run file, best first; ties as trec_eval breaks them, so ranks say the same. */
+/**
+ * A TREC run file, query by query; best first, ties as trec_eval breaks them, so ranks say the same. Columns are
+ * separated by blanks, or by tabs where an id has a blank in it: trec_eval cannot read such ids, {@link readRun} can.
+ */
 export function* formatRun(run: Run, tag: string): Generator<string> {
   for (const [query, ranking] of run) {
-    let rank = 0;
-    for (const { id, score } of trecOrder(ranking)) {
-      yield `${query} Q0 ${id} ${++rank} ${score} ${tag}\n`;
-    }
+    yield trecOrder(ranking)
+      .map(({ id, score }, index) => formatColumns([query, "Q0", id, index + 1, score, tag]))
+      .join("");
   }
 }

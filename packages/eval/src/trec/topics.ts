@@ -13,18 +13,26 @@ export async function readTopics(file: string): Promise<CollectionQuery[]> {
   const queries: CollectionQuery[] = [];
   const seen = new Set<string>();
   let topic: { line: number; text: string } | undefined;
+  const unended = (at: number): CollectionError =>
+    invalid(file, at, "top", "the topic has no </top>");
   for await (const { number: line, text } of readLines(file)) {
-    if (/^\s*<top>/iu.test(text)) topic = { line, text: "" };
-    else if (topic !== undefined && /<\/top>/iu.test(text)) {
-      const query = parseTopic(topic.text, file, topic.line);
-      if (seen.has(query.id))
-        throw invalid(file, topic.line, "num", `"${query.id}" is there twice`);
-      seen.add(query.id);
-      queries.push(query);
-      topic = undefined;
-    } else if (topic !== undefined) topic.text += `${text}\n`;
+    // Whatever stands between the tags belongs to the topic, on how many lines they are.
+    for (const piece of text.split(/(<\/?top>)/iu)) {
+      if (/^<top>$/iu.test(piece)) {
+        if (topic !== undefined) throw unended(topic.line);
+        topic = { line, text: "" };
+      } else if (topic !== undefined && /^<\/top>$/iu.test(piece)) {
+        const query = parseTopic(topic.text, file, topic.line);
+        if (seen.has(query.id))
+          throw invalid(file, topic.line, "num", `"${query.id}" is there twice`);
+        seen.add(query.id);
+        queries.push(query);
+        topic = undefined;
+      } else if (topic !== undefined) topic.text += piece;
+    }
+    if (topic !== undefined) topic.text += "\n";
   }
-  if (topic !== undefined) throw invalid(file, topic.line, "top", "the topic has no </top>");
+  if (topic !== undefined) throw unended(topic.line);
   if (queries.length === 0) throw invalid(file, 1, "top", "there is no <top> in it");
   return queries;
 }

@@ -51,6 +51,12 @@ test.each([
   await expect(readRun(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
 });
 
+test("ids with blanks in them survive too, between tabs; a tag may have several words", async () => {
+  const run = new Map([["q 1", [{ id: "doc 25", score: 2 }]]]);
+  expect(await readRun(file([...formatRun(run, "mine")].join("")))).toEqual(run);
+  expect((await readRun(file("q1 Q0 a 1 2 my run"))).get("q1")).toEqual([{ id: "a", score: 2 }]);
+});
+
 test("judgments survive being written and read", async () => {
   const judgments = new Map([
     [
@@ -58,10 +64,29 @@ test("judgments survive being written and read", async () => {
       new Map([
         ["a", 2],
         ["b", 0],
+        ["doc 25", 1],
       ]),
     ],
   ]);
   expect(await readQrels(file([...formatQrels(judgments)].join("")))).toEqual(judgments);
+});
+
+test("judgments may mix tabs and blanks, and begin with a blank line and a header", async () => {
+  const text = "\nquery-id\tcorpus-id\tscore\nq1 0\ta 1\nq1\tb\t2\n";
+  expect(await readQrels(file(text))).toEqual(
+    new Map([
+      [
+        "q1",
+        new Map([
+          ["a", 1],
+          ["b", 2],
+        ]),
+      ],
+    ]),
+  );
+  await expect(readQrels(file(`q1 0 a ${"9".repeat(400)}`))).rejects.toMatchObject({
+    field: "grade",
+  });
 });
 
 describe("topics", () => {
@@ -76,11 +101,20 @@ Identify organizations.
 <top><num>302</num>
 <title>poliomyelitis</title>
 </top>`;
-    // The first line of the second topic stands beside its <top>, which is where its number is.
-    const topics = await readTopics(file(text.replace("<top><num>", "<top>\n<num>")));
+    const topics = await readTopics(file(text));
     expect(topics).toEqual([
       { id: "301", text: "International Organized Crime" },
       { id: "302", text: "poliomyelitis" },
+    ]);
+  });
+
+  test("a whole topic may stand on one line", async () => {
+    const topics = await readTopics(
+      file("<top> <num> Number: 3 <title> x y </top><top><num>4<title>z</top>"),
+    );
+    expect(topics).toEqual([
+      { id: "3", text: "x y" },
+      { id: "4", text: "z" },
     ]);
   });
 
@@ -88,6 +122,7 @@ Identify organizations.
     ["<top>\n<title> x\n</top>", "num"],
     ["<top>\n<num> 1\n</top>", "title"],
     ["<top>\n<num> 1\n<title> x\n", "top"],
+    ["<top>\n<num> 1\n<title> x\n<top>\n<num> 2\n<title> y\n</top>", "top"],
     ["nothing", "top"],
   ])("%j is refused for its %s", async (text, field) => {
     await expect(readTopics(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
