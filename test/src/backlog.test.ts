@@ -62,6 +62,16 @@ test("what is queued is counted once and taken off once, however a job ends", as
   await expect.poll(left).toEqual([]);
 });
 
+test("a job that has ended before it is counted in is not counted", async () => {
+  await slowWorker();
+  const client = fleet.client({ model: "sim" });
+  const job = await client.enqueue(ofTenant("a", 1, 5)[0]!);
+  await job.result();
+  const sizes = { documents: 5, characters: 50, lane: "standard", tenant: "a" } as const;
+  await backlog.admit(job.id.split("@")[0]!, { model: "sim", ...sizes });
+  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+});
+
 test("past a limit a producer is told when there will be room, or waits for it", async () => {
   const worker = await slowWorker();
   await fleet.client({ model: "sim" }).rerank(ofTenant("warm", 1, 2)[0]!);

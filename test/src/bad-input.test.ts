@@ -31,19 +31,19 @@ const refused: { name: string; request: unknown; code?: string; field: string }[
   { name: "an empty list", request: { query: "q", documents: [] }, field: "documents" },
   { name: "a text for a list", request: { query: "q", documents: "abc" }, field: "documents" },
   {
-    name: "a number among documents",
-    request: { query: "q", documents: ["a", 3] },
-    field: "documents[1]",
+    name: "a number for the only document",
+    request: { query: "q", documents: [3] },
+    field: "documents[0]",
   },
   {
-    name: "null among documents",
+    name: "null for the only document",
     request: { query: "q", documents: [null] },
     field: "documents[0]",
   },
   {
-    name: "an object without text",
-    request: { query: "q", documents: ["a", { id: "x" }] },
-    field: "documents[1].text",
+    name: "an object without text for the only document",
+    request: { query: "q", documents: [{ id: "x" }] },
+    field: "documents[0].text",
   },
   {
     name: "a text that is a number",

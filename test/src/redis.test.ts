@@ -50,13 +50,10 @@ test("doctor is content with the settings that promises hold on, and says what t
   expect(levelOf(findings, "memory")).toBe("warn");
 });
 
-test("the rights in infra/redis/users.acl are enough, and no more", async () => {
-  const fleet = await start();
-  const acl = readFileSync(new URL("../../infra/redis/users.acl", import.meta.url), "utf8");
-  for (const line of acl.split("\n")) {
-    const [, name, rules] = /^user (rankfleet-\S+) (.+)$/u.exec(line) ?? [];
-    if (name !== undefined) await fleet.redis.call("ACL", "SETUSER", name, ...rules!.split(" "));
-  }
+test("the rights in infra/redis/users.conf are enough, and no more", async () => {
+  const users = readFileSync(new URL("../../infra/redis/users.conf", import.meta.url), "utf8");
+  // The test's own connection is the default user's.
+  const fleet = await start([users.replace("user default off\n", "")]);
   const { port } = fleet.redisServer;
   const urlOf = (user: string): string =>
     `redis://rankfleet-${user}:${user}-password@127.0.0.1:${port}`;

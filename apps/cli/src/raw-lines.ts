@@ -10,16 +10,22 @@ export interface RawLine {
 
 /** Lines as JSON lines have them: ended by a newline alone, since U+2028 may stand in a string (node:readline splits there). */
 export async function* rawLines(file: string): AsyncGenerator<RawLine> {
-  let [rest, endsAt] = [Buffer.alloc(0), 0];
+  // Of the line that is being read: joined once, since one may be as long as the file.
+  let parts: Buffer[] = [];
+  let endsAt = 0;
   for await (const chunk of createReadStream(file)) {
-    let bytes = Buffer.concat([rest, chunk as Buffer]);
+    let bytes = chunk as Buffer;
     for (let end = bytes.indexOf(0x0a); end >= 0; end = bytes.indexOf(0x0a)) {
-      endsAt += end + 1;
-      yield { text: bytes.toString("utf8", 0, end), endsAt, isWhole: true };
+      const line = Buffer.concat([...parts, bytes.subarray(0, end)]);
+      parts = [];
+      endsAt += line.length + 1;
+      yield { text: line.toString(), endsAt, isWhole: true };
       bytes = bytes.subarray(end + 1);
     }
-    rest = bytes;
+    if (bytes.length > 0) parts.push(bytes);
   }
-  if (rest.length > 0)
+  const rest = Buffer.concat(parts);
+  if (rest.length > 0) {
     yield { text: rest.toString(), endsAt: endsAt + rest.length, isWhole: false };
+  }
 }

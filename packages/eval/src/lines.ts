@@ -31,15 +31,20 @@ function whyNot(cause: unknown): string {
 }
 
 async function* splitLines(file: string): AsyncGenerator<string> {
-  let rest = "";
+  // Of the line that is being read: joined once, since one may be as long as the file.
+  let parts: string[] = [];
   try {
     for await (const chunk of createReadStream(file, "utf8") as AsyncIterable<string>) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      yield* lines;
+      const lines = chunk.split("\n");
+      const last = lines.pop()!;
+      for (const line of lines) {
+        yield parts.length === 0 ? line : parts.join("") + line;
+        parts = [];
+      }
+      if (last !== "") parts.push(last);
     }
   } catch (cause) {
     throw new CollectionError(whyNot(cause), { code: "file_missing", file, cause });
   }
-  yield rest;
+  yield parts.join("");
 }

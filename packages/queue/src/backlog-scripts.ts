@@ -24,7 +24,7 @@ export const ADMIT_ARGUMENTS = 9;
  * `<pairs> <bytes> <start tag> <ms since 1970> <clock>+<1 if it goes before all>:<digest> <tenant>`, where the time is that
  * of its latest admission, for `Backlog.sweep` to leave alone what is on its way to a queue.
  *
- * It is run for every job, so it asks Redis as little as it can: five calls, and one more while little of the
+ * It is run for every job, so it asks Redis as little as it can: six calls, and one more while little of the
  * tenant is queued; the time once for all.
  */
 export const ADMIT_SCRIPT: string = `${WAITING_LUA}
@@ -45,6 +45,10 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
     if digest ~= "" and known_digest and known_digest ~= "" and known_digest ~= digest then return {0, "conflict"} end
     redis.call("HSET", KEYS[2], job, (string.gsub(known, "^(%S+ %S+ %S+) %S+", "%1 " .. time, 1)))
     return {1, priority(tonumber(known_start)), "1", was_next or "0"}
+  end
+  -- Where its producer was not told in time that it is queued it may have ended since: then nobody would take it off.
+  if redis.call("EXISTS", KEYS[4] .. ":result:" .. job) == 1 then
+    return {1, "1", string.format("%.0f", now[1]), "0"}
   end
   local adds = {tonumber(job_pairs), tonumber(job_bytes)}
   local most = redis.call("HMGET", KEYS[3], "weight/" .. tenant, "pairs", "bytes", of_pairs, of_bytes, "tenantPairs", "tenantBytes")

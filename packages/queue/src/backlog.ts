@@ -52,27 +52,31 @@ export class Backlog {
    * @param isBound false for the next stage of a cascade, which was accepted before.
    * @throws InvalidRequestError `idempotency_conflict` if the id stands for another request.
    */
-  async admit(
-    jobId: string,
-    job: Pick<JobEnvelope, "model" | "documents" | "characters" | "lane" | "tenant" | "digest">,
-    isBound = true,
-  ): Promise<Place | Refusal> {
+  async admit(jobId: string, job: JobToAdmit, isBound = true): Promise<Place | Refusal> {
     const over = isBound ? await this.#overTotal() : undefined;
     if (over !== undefined) return over;
-    const [isAdmitted, value, queued, last] = await this.#inCompany(job.model, [
-      jobId,
-      job.documents,
-      job.characters,
-      job.tenant ?? "",
-      clockOf(job.lane),
-      job.lane,
-      LANE_WEIGHTS[job.lane],
-      isBound ? 1 : 0,
-      job.digest ?? "",
-    ]);
+    return this.#read(
+      job.model,
+      await this.#inCompany(job.model, toArguments(jobId, job, isBound)),
+    );
+  }
+
+  /**
+   * The same for a job of an idle model ({@link takeIdle}), sent before this returns: what is sent to Redis after it is
+   * done after it.
+   */
+  async admitAtOnce(jobId: string, job: JobToAdmit): Promise<Place | Refusal> {
+    const reply = new Promise<AdmitReply>((resolve, reject) => {
+      const waiting = { job: toArguments(jobId, job, true), resolve, reject };
+      void this.#admitAll(job.model, [waiting]);
+    });
+    return this.#read(job.model, await reply);
+  }
+
+  #read(model: string, [isAdmitted, value, queued, last]: AdmitReply): Place | Refusal {
     if (isAdmitted === 0 && value === "conflict") throw idempotencyConflict();
-    if (Number(queued) === 0) this.#idle.add(job.model);
-    else this.#idle.delete(job.model);
+    if (Number(queued) === 0) this.#idle.add(model);
+    else this.#idle.delete(model);
     return isAdmitted === 1
       ? { priority: Number(value), isNext: last === "1" }
       : { bound: value as Refusal["bound"], queued: Number(queued), most: Number(last) };
@@ -84,7 +88,9 @@ export class Backlog {
    * models together have no room: it would be queued and not counted.
    */
   takeIdle(model: string): boolean {
-    return this.#total?.isOver === undefined && this.#idle.delete(model);
+    if (this.#total === undefined) return false;
+    const over = this.#overTotal();
+    return over === undefined && this.#idle.delete(model);
   }
 
   /** Jobs of one tick go to Redis together: a script for each would be a tenth of all that the queue costs. */
@@ -262,6 +268,25 @@ export class Backlog {
     this.#total = { isOver, until: Date.now() + TOTAL_CACHE_MS };
     return isOver;
   }
+}
+
+type JobToAdmit = Pick<
+  JobEnvelope,
+  "model" | "documents" | "characters" | "lane" | "tenant" | "digest"
+>;
+
+function toArguments(jobId: string, job: JobToAdmit, isBound: boolean): AdmitArguments {
+  return [
+    jobId,
+    job.documents,
+    job.characters,
+    job.tenant ?? "",
+    clockOf(job.lane),
+    job.lane,
+    LANE_WEIGHTS[job.lane],
+    isBound ? 1 : 0,
+    job.digest ?? "",
+  ];
 }
 
 /** As {@link ADMIT_SCRIPT} takes them. */

@@ -46,7 +46,7 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
   });
   try {
     redis.connect().catch(() => {});
-    await Promise.race([redis.ping(), failedForGood(redis), tooLate]);
+    await Promise.race([firstWord(redis), failedForGood(redis), tooLate]);
     return redis;
   } catch (cause) {
     redis.disconnect();
@@ -57,6 +57,13 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
       { field: "redis", cause },
     );
   }
+}
+
+/** ioredis passes over a database that does not exist, and stays with the first one, which may be another fleet's. */
+async function firstWord(redis: Redis): Promise<void> {
+  await redis.ping();
+  const { db = 0 } = redis.isCluster ? {} : redis.options;
+  if (db > 0) await redis.select(db);
 }
 
 /**

@@ -153,7 +153,7 @@ const rights: Check = async (redis, prefix) => {
   if (refused.length === 0) {
     return [{ check: "rights", level: "ok", found: "all that producers and workers need" }];
   }
-  const advice = "give the user what infra/redis/users.acl lists";
+  const advice = "give the user what infra/redis/users.conf lists";
   return [{ check: "rights", level: "fail", found: `refused: ${refused.join("; ")}`, advice }];
 };
 

@@ -10,6 +10,7 @@ export { DeadLetters } from "./dead-letters.ts";
 export type { DeadLetter, DeadLetterDetails, RedriveOutcome } from "./dead-letters.ts";
 export { JobConsumer, Postponed } from "./consumer.ts";
 export type { ConsumerOptions, Delivery } from "./consumer.ts";
+export { onAbort } from "./on-abort.ts";
 export { JobQueues } from "./job-queues.ts";
 export { PartStore } from "./part-store.ts";
 export { PoisonList, PoisonStore } from "./poison.ts";

@@ -78,14 +78,13 @@ export class JobProducer {
     const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
     const ranges = partsOf(texts.documents);
     if (mayBeRepeat && (await this.#repeats.isRepeat(jobId, envelope, ranges.length))) return;
-    const admitting = this.#backlog.admit(jobId, envelope, !isContinuation);
     const keys = this.#keys.model(envelope.model);
     const hasNoRival = envelope.digest === undefined;
     if (ranges.length === 1 && hasNoRival && this.#backlog.takeIdle(envelope.model)) {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
       const [admitted] = await Promise.all([
-        admitting,
+        this.#backlog.admitAtOnce(jobId, envelope),
         this.#enqueue(jobId, envelope, texts, place),
       ]);
       if (!("bound" in admitted)) return;
@@ -94,7 +93,7 @@ export class JobProducer {
       await this.#redis.del(keys.payload(jobId));
       throw await this.#noRoom(envelope, admitted);
     }
-    const admitted = await admitting;
+    const admitted = await this.#backlog.admit(jobId, envelope, !isContinuation);
     if ("bound" in admitted) throw await this.#noRoom(envelope, admitted);
     const inLine = { queue: keys.queue(envelope.lane), priority: admitted.priority };
     if (ranges.length > 1) await this.#enqueueParts(jobId, envelope, texts, ranges, inLine);

@@ -9,6 +9,7 @@ import {
   type ResultRecord,
 } from "./contract/index.ts";
 import type { JobQueues } from "./job-queues.ts";
+import { onAbort } from "./on-abort.ts";
 import type { ResultStore } from "./result-store.ts";
 
 /**
@@ -68,20 +69,31 @@ export class ResultWaiter {
     signal?.throwIfAborted();
     this.#start();
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => this.#settle(waiting, () => reject(signal?.reason));
       const waiting: Waiting = {
         models,
         jobId,
         since: Date.now(),
         resolve: (record) => this.#settle(waiting, () => resolve(record)),
         reject: (error) => this.#settle(waiting, () => reject(error)),
-        stopListening: () => signal?.removeEventListener("abort", onAbort),
+        stopListening:
+          signal === undefined
+            ? () => {}
+            : onAbort(signal, () => this.#settle(waiting, () => reject(signal.reason))),
       };
-      signal?.addEventListener("abort", onAbort, { once: true });
       const others = this.#waiting.get(jobId);
       if (others === undefined) this.#waiting.set(jobId, [waiting]);
       else others.push(waiting);
     });
+  }
+
+  /** Models of which a job has been waited for so long, the first of a cascade's. */
+  modelsWaitedFor(minAgeMs: number): Set<string> {
+    const due = Date.now() - minAgeMs;
+    const models = new Set<string>();
+    for (const [first] of this.#waiting.values()) {
+      if (first!.since <= due) models.add(first!.models[0]!);
+    }
+    return models;
   }
 
   /** Looks a job up right now, for one that may have ended before anybody waited. */

@@ -180,11 +180,7 @@ export class RerankClient {
     const stages = options.stages ?? [{ model: options.model ?? this.#options.model ?? "box" }];
     const models = stages.map(({ model }) => model);
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
-    if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
-      throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", {
-        field: "deadline",
-      });
-    }
+    requireAhead(deadlineMs);
     const { idempotencyKey: key, tenant } = options;
     const jobId = newJobId(key === undefined ? undefined : { key, tenant });
     span.setAttributes({
@@ -195,6 +191,7 @@ export class RerankClient {
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
+    const job = new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
     const add = async (): Promise<void> => {
       // Opened anew, a client that was closed while it waited says so.
       const open = await this.#open();
@@ -203,11 +200,19 @@ export class RerankClient {
         await open.whileOpen(open.requireServed(wanted, this.#options, signal));
       }
       signal?.throwIfAborted();
-      const job = { query: parsed.query, documents: texts };
-      await open.whileOpen(open.producer.add(jobId, envelope, job));
+      requireAhead(deadlineMs);
+      const content = { query: parsed.query, documents: texts };
+      await open.whileOpen(open.producer.add(jobId, envelope, content));
     };
-    await withPatience(add, { ...patience, deadlineMs });
-    return new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
+    let adding: Promise<void> | undefined;
+    try {
+      await withPatience(() => (adding = add()), { ...patience, deadlineMs });
+      return job;
+    } catch (error) {
+      // What was under way to a Redis that is away may arrive all the same. Under a key it may be another caller's too.
+      if (signal?.aborted && key === undefined) adding?.then(() => job.cancel()).catch(() => {});
+      throw error;
+    }
   }
 
   #open(): Promise<Session> {
@@ -220,6 +225,13 @@ export class RerankClient {
     });
     return this.#session;
   }
+}
+
+function requireAhead(deadlineMs: number | undefined): void {
+  if (deadlineMs === undefined || deadlineMs > Date.now()) return;
+  throw new DeadlineExceededError("deadline_exceeded", "deadline: is in the past", {
+    field: "deadline",
+  });
 }
 
 /** Of a request whose job Redis forgot. */
@@ -285,6 +297,7 @@ function toEnvelope(
             firstStageScores,
             // Only where there is one: older SDKs must come to the same digest.
             ...(options.revision === undefined ? [] : [options.revision]),
+            ...(ids === undefined ? [] : [ids]),
           ]),
     metadata: options.metadata,
     trace: carrier["traceparent"] === undefined ? undefined : carrier,

@@ -7,6 +7,7 @@ import {
 } from "@rankfleet/queue/contract";
 import type { WaitOptions } from "./options.ts";
 import { toResult, type RerankResult } from "./result.ts";
+import { MAX_TIMER_MS } from "./patience.ts";
 import type { Session } from "./session.ts";
 
 export type JobStatus = "waiting" | "active" | "completed" | "failed" | "cancelled" | "unknown";
@@ -130,6 +131,7 @@ export class JobHandle {
     let isOver = false;
     const start = (): void => {
       const delay = Math.max(0, deadlineMs - Date.now());
+      // Later deadlines are left to the worker.
       if (isOver || delay > MAX_TIMER_MS) return;
       timer = setTimeout(() => controller.abort(error), delay);
     };
@@ -143,5 +145,3 @@ export class JobHandle {
 
 /** As long as a caller is kept for the sake of a Redis that may be away. */
 const moment = (): Promise<void> => sleep(1_000, undefined, { ref: false });
-/** Node's timers end at 2^31 ms; later deadlines are left to the worker. */
-const MAX_TIMER_MS = 2 ** 31 - 1;

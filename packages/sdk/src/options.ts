@@ -21,7 +21,10 @@ export interface RerankClientOptions {
    * says when to come again.
    */
   readonly whenFull?: "wait" | "fail";
-  /** Told each time that a request waits for room or for its model to be served, e.g. to show it. */
+  /**
+   * Told each time that a request waits for room or for its model to be served, and every five seconds while what is
+   * queued has no worker, e.g. to show it.
+   */
   readonly onWait?: (wait: { readonly etaMs: number | undefined; readonly reason: string }) => void;
   /** Requests with more candidates than this warn once in a process. `Infinity` silences it. Default 100. */
   readonly warnAboveDocuments?: number;

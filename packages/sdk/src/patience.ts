@@ -1,3 +1,4 @@
+import { onAbort } from "@rankfleet/queue";
 import { DeadlineExceededError, RankfleetError } from "@rankfleet/queue/contract";
 import type { RerankClientOptions } from "./options.ts";
 
@@ -22,7 +23,7 @@ export async function withPatience<Result>(
   const { signal, deadlineMs, onWait } = patience;
   for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_DELAY_MS)) {
     try {
-      return await attempt();
+      return await orOver(attempt(), patience);
     } catch (error) {
       if (!isWaitedFor(error, patience)) throw error;
       const etaMs = "etaMs" in error ? (error.etaMs as number | undefined) : undefined;
@@ -31,17 +32,40 @@ export async function withPatience<Result>(
       const nextMs = Math.max(delayMs, Math.min(LONGEST_DELAY_MS, (etaMs ?? 0) / 4));
       const leftMs = deadlineMs === undefined ? Infinity : Math.max(0, deadlineMs - Date.now());
       await sleep(Math.min(leftMs, nextMs * (0.75 + 0.5 * Math.random())), signal);
-      if (deadlineMs !== undefined && deadlineMs <= Date.now()) {
-        throw new DeadlineExceededError(
-          "deadline_exceeded",
-          `the deadline was over before the job was accepted: ${error.message}`,
-          { field: "deadline", cause: error },
-        );
-      }
+      if (deadlineMs !== undefined && deadlineMs <= Date.now()) throw tooLate(error);
     }
   }
 }
 
+/** What is under way, unless signal or deadline come first: with Redis away it may take long. */
+function orOver<Result>(
+  underWay: Promise<Result>,
+  { signal, deadlineMs }: Pick<Patience, "signal" | "deadlineMs">,
+): Promise<Result> {
+  if (signal === undefined && deadlineMs === undefined) return underWay;
+  return new Promise((resolve, reject) => {
+    const stop = signal === undefined ? undefined : onAbort(signal, () => reject(signal.reason));
+    const leftMs = deadlineMs === undefined ? Infinity : Math.max(0, deadlineMs - Date.now());
+    const timer =
+      leftMs > MAX_TIMER_MS ? undefined : setTimeout(() => reject(tooLate(undefined)), leftMs);
+    void underWay.then(resolve, reject).finally(() => {
+      stop?.();
+      clearTimeout(timer);
+    });
+  });
+}
+
+function tooLate(cause: Error | undefined): DeadlineExceededError {
+  const why = cause === undefined ? "" : `: ${cause.message}`;
+  return new DeadlineExceededError(
+    "deadline_exceeded",
+    `the deadline was over before the job was accepted${why}`,
+    { field: "deadline", cause },
+  );
+}
+
+/** Node's timers end at 2^31 ms. */
+export const MAX_TIMER_MS: number = 2 ** 31 - 1;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
 
@@ -58,13 +82,14 @@ function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
+      stop?.();
       resolve();
     }, ms);
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const stop =
+      signal &&
+      onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      });
   });
 }

@@ -39,11 +39,14 @@ export class Session {
     { readonly names: readonly string[]; readonly until: number }
   >();
 
+  readonly #onWait: RerankClientOptions["onWait"];
+  readonly #watch: NodeJS.Timeout | undefined;
+
   private constructor(
     redis: Redis,
     subscriber: Redis,
     clock: RedisClock,
-    prefix: string | undefined,
+    { prefix, onWait }: Pick<RerankClientOptions, "prefix" | "onWait">,
   ) {
     const keys = keysFor(prefix);
     this.#redis = redis;
@@ -58,6 +61,10 @@ export class Session {
     this.poison = new PoisonStore(redis, keys);
     const { queues, store, producerId } = this;
     this.waiter = new ResultWaiter({ store, queues, keys, producerId, subscriber });
+    this.#onWait = onWait;
+    if (onWait === undefined) return;
+    this.#watch = setInterval(() => void this.#tellOfMissingWorkers(), WATCH_MS);
+    this.#watch.unref();
   }
 
   /** @throws RedisUnavailableError */
@@ -67,7 +74,7 @@ export class Session {
     let subscriber: Redis | undefined;
     try {
       subscriber = await connect(source, "consumer");
-      return new Session(redis, subscriber, await RedisClock.start(redis), options.prefix);
+      return new Session(redis, subscriber, await RedisClock.start(redis), options);
     } catch (error) {
       redis.disconnect();
       subscriber?.disconnect();
@@ -127,10 +134,23 @@ export class Session {
     for (const reject of this.#underWay) {
       reject(new ClientClosedError("client_closed", "the client was closed"));
     }
+    clearInterval(this.#watch);
     this.clock.stop();
     this.waiter.close();
     await Promise.all([this.producer.close(), this.queues.close(), this.deadLetters.close()]);
     this.#redis.disconnect();
+  }
+
+  /** A job that is queued waits for its workers as long as it takes, but not in silence. */
+  async #tellOfMissingWorkers(): Promise<void> {
+    for (const model of this.waiter.modelsWaitedFor(WATCH_MS)) {
+      const isServed = await this.registry.rate(model).then(
+        (rate) => rate !== undefined,
+        () => true, // Redis is away, which others tell.
+      );
+      const reason = `no worker of "${model}" is alive; its jobs wait in the queue`;
+      if (!isServed) this.#onWait?.({ etaMs: undefined, reason });
+    }
   }
 
   /** As it was a few seconds ago, if `name` was there then: not each request need ask Redis. */
@@ -149,5 +169,6 @@ export class Session {
   }
 }
 
+const WATCH_MS = 5_000;
 const SERVED_CACHE_MS = 5_000;
 const SERVED_POLL_MS = 100;

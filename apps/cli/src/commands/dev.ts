@@ -10,7 +10,11 @@ export function configureDev(command: Command): void {
   command
     .argument("[command...]", "a program that finds the fleet in REDIS_URL")
     .option("--workers <number>", "worker processes", positive, 1)
-    .option("--model <name=folder...>", "models to serve (default: box)")
+    .option(
+      "--model <name=folder>",
+      "a model to serve; may be repeated (default: box)",
+      (value: string, before: string[] | undefined) => [...(before ?? []), value],
+    )
     .passThroughOptions()
     .addHelpText(
       "after",

@@ -49,7 +49,8 @@ describe("requests", () => {
     [{ query: "a\uD800", documents: ["a"] }, "query"],
     [{ query: "q", documents: [] }, "documents"],
     [{ query: "q", documents: "a" }, "documents"],
-    [{ query: "q", documents: ["a", 7] }, "documents[1]"],
+    [{ query: "q", documents: [7, null] }, "documents[0]"],
+    [{ query: "q", documents: [{ id: 7, text: "a" }] }, "documents[0].id"],
     [{ query: "q", documents: [{ text: 7 }] }, "documents[0].text"],
     [{ query: "q", documents: [{ body: "a" }] }, "documents[0].text"],
     [{ query: "q", documents: [""] }, "documents[0]"],
@@ -81,8 +82,27 @@ describe("requests", () => {
     expect(refusal(request).field).toBe(field);
   });
 
-  test("one unreadable document among readable ones is kept for the worker to mark", () => {
-    expect(parseRequest({ query: "q", documents: ["", "a"] }).texts).toEqual(["", "a"]);
+  test.each([[""], [7], [null], [[]], [{}], [{ text: null }], [{ text: 7 }], [{ title: "a" }]])(
+    "%j among readable documents is kept for the worker to mark",
+    (bad) => {
+      expect(parseRequest({ query: "q", documents: [bad, "a"] }).texts).toEqual(["", "a"]);
+    },
+  );
+
+  test("what the text is not made of may be anything", () => {
+    const document = { id: null, text: null, title: "a" };
+    const { texts, ids } = parseRequest({ query: "q", fields: ["title"], documents: [document] });
+    expect([texts, ids]).toEqual([["a"], undefined]);
+  });
+
+  test("what is wrong with a deadline or with metadata is said", () => {
+    const of = (more: object): string => refusal({ query: "q", documents: ["a"], ...more }).message;
+    for (const deadline of ["2026-01-01", Infinity, new Date("x")]) {
+      expect(of({ deadline })).toContain("milliseconds since 1970");
+    }
+    expect(of({ metadata: { a: {} } })).toBe(
+      "metadata.a: must be text of at most 1,024 characters, a number, a boolean or null",
+    );
   });
 
   test("chosen fields make the text, in their order", () => {

@@ -88,25 +88,16 @@ export function isModelId(id: string): boolean {
 
 const wellFormed = (text: string): boolean => text.isWellFormed();
 
+const NO_DEADLINE = "must be a Date or milliseconds since 1970";
+
 const schema = z.strictObject({
   query: z
     .string()
     .max(MAX_QUERY_CHARACTERS)
     .refine((query) => query.trim() !== "", "must not be empty")
     .refine(wellFormed, "has a lone surrogate; use query.toWellFormed()"),
-  documents: z
-    .array(
-      z.union([
-        z.string(),
-        z.looseObject({
-          id: z.string().max(512).optional(),
-          text: z.string().optional(),
-          firstStageScore: z.number().optional(),
-        }),
-      ]),
-    )
-    .min(1, "must have at least one document")
-    .max(MAX_DOCUMENTS),
+  // Each is read by itself, below: what is wrong with one is not the others' fault.
+  documents: z.array(z.unknown()).min(1, "must have at least one document").max(MAX_DOCUMENTS),
   model: modelId.optional(),
   stages: z
     .array(z.strictObject({ model: modelId, keep: z.int().min(1).optional() }))
@@ -128,14 +119,16 @@ const schema = z.strictObject({
     .optional(),
   tenant: z.string().min(1).max(128).optional(),
   deadline: z
-    .union([z.date(), z.number()])
-    .refine(
-      (deadline) => Number.isFinite(Number(deadline)),
-      "must be a Date or milliseconds since 1970",
-    )
+    .union([z.date(), z.number()], { error: NO_DEADLINE })
+    .refine((deadline) => Number.isFinite(Number(deadline)), NO_DEADLINE)
     .optional(),
   metadata: z
-    .record(z.string(), z.union([z.string().max(1024), z.number(), z.boolean(), z.null()]))
+    .record(
+      z.string(),
+      z.union([z.string().max(1024), z.number(), z.boolean(), z.null()], {
+        error: "must be text of at most 1,024 characters, a number, a boolean or null",
+      }),
+    )
     .refine((metadata) => Object.keys(metadata).length <= 16, "must have at most 16 entries")
     .optional(),
 });
@@ -143,8 +136,8 @@ const schema = z.strictObject({
 /**
  * Checks a request and turns its documents into texts.
  *
- * A document without readable text is kept: the worker marks that one as failed, and the others are
- * scored. Only a request in which no document is readable is refused here.
+ * A document without readable text, whatever it is, is kept as an empty one: the worker marks it as failed, and the
+ * others are scored. Only a request in which no document is readable is refused here.
  *
  * @throws InvalidRequestError with every issue, each naming its field.
  */
@@ -154,25 +147,27 @@ export function parseRequest(request: unknown): ParsedRequest {
   const { query, documents, fields, ...options } = parsed.data;
   const issues = stageIssues(parsed.data);
   const firstStageScores = firstStageScoresOf(documents, issues);
-  const texts = documents.map((document, index) => textOf(document, index, fields, issues));
+  const ids = idsOf(documents, issues);
   if (issues.length > 0) throw new InvalidRequestError(issues);
+  const unreadable: RequestIssue[] = [];
+  const texts = documents.map((document, index) => {
+    const read = readText(document, fields);
+    if (typeof read === "string") return read;
+    unreadable.push({ field: `documents[${index}]${read.at}`, message: read.message });
+    return read.text ?? "";
+  });
+  if (unreadable.length === texts.length) throw new InvalidRequestError(unreadable);
   const characters = texts.reduce((sum, text) => sum + text.length, 0);
   if (characters > MAX_TEXT_CHARACTERS) {
     const message = `hold ${characters} characters; a request may hold ${MAX_TEXT_CHARACTERS}: send fewer at a time`;
     throw new InvalidRequestError([{ field: "documents", message }]);
   }
-  const unreadable = texts.map((text, index) => unreadableIssue(text, index));
-  const isAnyReadable = unreadable.some((issue) => issue === undefined);
-  if (!isAnyReadable) throw new InvalidRequestError(unreadable.flatMap((issue) => issue ?? []));
-  const ids = documents.map((document) =>
-    typeof document === "string" ? null : (document.id ?? null),
-  );
   return {
     query,
     options,
     texts,
     characters,
-    ids: ids.some((id) => id !== null) ? ids : undefined,
+    ids,
     firstStageScores,
   };
 }
@@ -218,58 +213,85 @@ function stageIssues({ model, revision, stages = [] }: z.infer<typeof schema>): 
 }
 
 function firstStageScoresOf(
-  documents: readonly ReadableDocument[],
+  documents: readonly unknown[],
   issues: RequestIssue[],
 ): number[] | undefined {
-  const scores = documents.map((document) =>
-    typeof document === "string" ? undefined : document.firstStageScore,
-  );
+  const scores = documents.map((document) => fieldOf(document, "firstStageScore") ?? undefined);
   if (scores.every((score) => score === undefined)) return undefined;
-  const missing = scores.indexOf(undefined);
-  if (missing < 0) return scores as number[];
-  const message = "is missing, while other documents have one: give all of them, or none";
-  issues.push({ field: `documents[${missing}].firstStageScore`, message });
-  return undefined;
-}
-
-type ReadableDocument = z.infer<typeof schema>["documents"][number];
-
-function textOf(
-  document: ReadableDocument,
-  index: number,
-  fields: readonly string[] | undefined,
-  issues: RequestIssue[],
-): string {
-  if (typeof document === "string") return document;
-  const chosen = fields ?? ["text"];
-  const values = chosen.map((field) => document[field]);
-  const odd = values.findIndex(
-    (value) => value !== undefined && value !== null && typeof value === "object",
-  );
-  if (odd >= 0) {
-    issues.push({
-      field: `documents[${index}].${chosen[odd]}`,
-      message: "must be text, a number or a boolean",
-    });
-  }
-  const present = values.filter((value) => value !== undefined && value !== null);
-  if (present.length === 0) {
+  for (const [index, score] of scores.entries()) {
+    if (Number.isFinite(score)) continue;
     const message =
-      fields === undefined ? "must have text" : `has none of the fields ${fields.join(", ")}`;
-    issues.push({
-      field: fields === undefined ? `documents[${index}].text` : `documents[${index}]`,
-      message,
-    });
+      score === undefined
+        ? "is missing, while other documents have one: give all of them, or none"
+        : "must be a finite number";
+    issues.push({ field: `documents[${index}].firstStageScore`, message });
+    return undefined;
   }
-  return present.map(String).join("\n");
+  return scores as number[];
 }
 
-function unreadableIssue(text: string, index: number): RequestIssue | undefined {
-  const field = `documents[${index}]`;
-  if (text.trim() === "") return { field, message: "must not be empty" };
-  if (!text.isWellFormed())
-    return { field, message: "has a lone surrogate; use text.toWellFormed()" };
-  return undefined;
+function idsOf(
+  documents: readonly unknown[],
+  issues: RequestIssue[],
+): (string | null)[] | undefined {
+  let hasOne = false;
+  const ids = documents.map((document, index) => {
+    const id = fieldOf(document, "id") ?? null;
+    if (id === null) return null;
+    hasOne = true;
+    if (typeof id === "string" && id.length <= 512) return id;
+    issues.push({
+      field: `documents[${index}].id`,
+      message: "must be a string of at most 512 characters",
+    });
+    return null;
+  });
+  return hasOne ? ids : undefined;
+}
+
+function fieldOf(document: unknown, field: string): unknown {
+  return typeof document === "object" && document !== null
+    ? (document as Readonly<Record<string, unknown>>)[field]
+    : undefined;
+}
+
+/** What is wrong with a document: where in it, and the text for the worker to fail on, if it has any. */
+interface Unreadable {
+  readonly at: string;
+  readonly message: string;
+  readonly text?: string;
+}
+
+/** The text of a document, or why it has none that a model could read. */
+function readText(document: unknown, fields: readonly string[] | undefined): string | Unreadable {
+  if (typeof document === "string") return readable(document);
+  if (typeof document !== "object" || document === null || Array.isArray(document)) {
+    return { at: "", message: "must be a string or an object with text" };
+  }
+  const present: string[] = [];
+  for (const field of fields ?? ["text"]) {
+    const value = fieldOf(document, field);
+    if (value === undefined || value === null) continue;
+    const isFit =
+      typeof value === "string" ||
+      (fields !== undefined && (typeof value === "number" || typeof value === "boolean"));
+    if (!isFit) {
+      const message =
+        fields === undefined ? "must be a string" : "must be text, a number or a boolean";
+      return { at: `.${field}`, message };
+    }
+    present.push(String(value));
+  }
+  if (present.length > 0) return readable(present.join("\n"));
+  return fields === undefined
+    ? { at: ".text", message: "must have text" }
+    : { at: "", message: `has none of the fields ${fields.join(", ")}` };
+}
+
+function readable(text: string): string | Unreadable {
+  if (text.trim() === "") return { at: "", message: "must not be empty", text };
+  if (text.isWellFormed()) return text;
+  return { at: "", message: "has a lone surrogate; use text.toWellFormed()", text };
 }
 
 function toIssues(issue: z.core.$ZodIssue): RequestIssue[] {
@@ -278,14 +300,6 @@ function toIssues(issue: z.core.$ZodIssue): RequestIssue[] {
       field: fieldPath([...issue.path, key]),
       message: "is not a field of a request",
     }));
-  }
-  // Of a union (a document: string or object) the branch that got furthest says what is wrong.
-  if (issue.code === "invalid_union" && issue.errors.length > 0) {
-    const deepest = issue.errors.flat().find((nested) => nested.path.length > 0);
-    if (deepest !== undefined) {
-      return toIssues({ ...deepest, path: [...issue.path, ...deepest.path] });
-    }
-    return [{ field: fieldPath(issue.path), message: "must be a string or an object with text" }];
   }
   return [{ field: fieldPath(issue.path), message: issue.message }];
 }
