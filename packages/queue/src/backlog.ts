@@ -65,9 +65,9 @@ export class Backlog {
    * The same for a job of an idle model ({@link takeIdle}), sent before this returns: what is sent to Redis after it is
    * done after it.
    */
-  async admitAtOnce(jobId: string, job: JobToAdmit): Promise<Place | Refusal> {
+  async admitAtOnce(jobId: string, job: JobToAdmit, isBound = true): Promise<Place | Refusal> {
     const reply = new Promise<AdmitReply>((resolve, reject) => {
-      const waiting = { job: toArguments(jobId, job, true), resolve, reject };
+      const waiting = { job: toArguments(jobId, job, isBound), resolve, reject };
       void this.#admitAll(job.model, [waiting]);
     });
     return this.#read(job.model, await reply);

@@ -84,7 +84,7 @@ export class JobProducer {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
       const [admitted] = await Promise.all([
-        this.#backlog.admitAtOnce(jobId, envelope),
+        this.#backlog.admitAtOnce(jobId, envelope, !isContinuation),
         this.#enqueue(jobId, envelope, texts, place),
       ]);
       if (!("bound" in admitted)) return;
