@@ -1,5 +1,5 @@
-import { createWriteStream } from "node:fs";
-import { rename, stat } from "node:fs/promises";
+import { constants, createWriteStream } from "node:fs";
+import { access, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -14,12 +14,17 @@ export async function requireWritable(files: readonly (string | undefined)[]): P
     if (file === undefined || file === "-") continue;
     const own = await stat(file).catch(() => undefined);
     if (own?.isDirectory()) throw unwritable(file, "it is a folder");
+    const place = own === undefined ? dirname(file) : file;
+    const isOpen = await access(place, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isOpen) continue;
     const isThere = await stat(dirname(file)).then(
       (found) => found.isDirectory(),
       () => false,
     );
-    if (isThere) continue;
-    throw unwritable(file, `there is no folder ${dirname(file)}`);
+    throw unwritable(file, isThere ? "permission denied" : `there is no folder ${dirname(file)}`);
   }
 }
 
@@ -41,9 +46,21 @@ export async function writeWhole(
     return;
   }
   const found = await stat(file).catch(() => undefined);
-  // A pipe or device cannot be put in its place afterwards.
-  const isPlain = found === undefined || found.isFile();
-  const target = isPlain ? `${file}.part` : file;
-  await pipeline(Readable.from(content()), createWriteStream(target));
-  if (isPlain) await rename(target, file);
+  const target = found === undefined ? file : await realpath(file);
+  try {
+    // A pipe or device cannot be put in its place afterwards.
+    if (found !== undefined && !found.isFile()) return await fill(target, content());
+    await fill(`${target}.part`, content());
+    await rename(`${target}.part`, target);
+  } catch (error) {
+    await rm(`${target}.part`, { force: true });
+    // A file may be open where its folder is not, or be mounted by itself.
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (found === undefined || !["EACCES", "EPERM", "EBUSY", "EXDEV"].includes(code)) throw error;
+    await fill(target, content());
+  }
+}
+
+async function fill(file: string, content: Iterable<string>): Promise<void> {
+  await pipeline(Readable.from(content), createWriteStream(file));
 }

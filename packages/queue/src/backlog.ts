@@ -87,10 +87,9 @@ export class Backlog {
    * the strength of that. Then the first priority is the job's own, and it need not wait to be told so. Not where all
    * models together have no room: it would be queued and not counted.
    */
-  takeIdle(model: string): boolean {
-    if (this.#total === undefined) return false;
-    const over = this.#overTotal();
-    return over === undefined && this.#idle.delete(model);
+  takeIdle(model: string, isBound = true): boolean {
+    if (isBound && (this.#total === undefined || this.#overTotal() !== undefined)) return false;
+    return this.#idle.delete(model);
   }
 
   /** Jobs of one tick go to Redis together: a script for each would be a tenth of all that the queue costs. */

@@ -73,7 +73,7 @@ export class DeadLetters {
     const places = (await this.#places(model)).slice(offset, offset + limit);
     const jobs = await Promise.all(places.map(({ queue, jobId }) => queue.getJob(jobId)));
     // One that has just been redriven is none any more.
-    return jobs.flatMap((job) => (job === undefined ? [] : [toDeadLetter(model, job)]));
+    return jobs.flatMap((job) => (job?.finishedOn === undefined ? [] : [toDeadLetter(model, job)]));
   }
 
   /** The public ids of all of a model's, the latest first. */

@@ -79,8 +79,8 @@ export class JobProducer {
     const ranges = partsOf(texts.documents);
     if (mayBeRepeat && (await this.#repeats.isRepeat(jobId, envelope, ranges.length))) return;
     const keys = this.#keys.model(envelope.model);
-    const hasNoRival = envelope.digest === undefined;
-    if (ranges.length === 1 && hasNoRival && this.#backlog.takeIdle(envelope.model)) {
+    const mayGoAhead = ranges.length === 1 && envelope.digest === undefined;
+    if (mayGoAhead && this.#backlog.takeIdle(envelope.model, !isContinuation)) {
       // One way to Redis instead of two: where nobody waits there is room, and an order of one.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
       const [admitted] = await Promise.all([

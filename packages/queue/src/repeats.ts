@@ -81,8 +81,8 @@ export class Repeats {
       // A job that the queue gives up just now has its record in a moment.
       (job) => job?.finishedOn !== undefined && job.finishedOn < Date.now() - RECORDED_MS,
     );
-    await Promise.all(letters.map((job) => job!.remove()));
-    return letters.length > 0;
+    const removed = await Promise.all(letters.map((job) => hasRemovedLetter(job!)));
+    return removed.includes(true);
   }
 
   /**
@@ -103,6 +103,15 @@ export class Repeats {
       );
     }
   }
+}
+
+/** Not if another caller under the same key was first, and its new job stands there now. */
+async function hasRemovedLetter(letter: Job): Promise<boolean> {
+  if (!(await letter.isFailed())) return false;
+  return letter.remove().then(
+    () => true,
+    () => false, // A worker has it again.
+  );
 }
 
 /** A request that was cancelled, or too late, may be made again under its key. */

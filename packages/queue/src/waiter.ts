@@ -86,12 +86,12 @@ export class ResultWaiter {
     });
   }
 
-  /** Models of which a job has been waited for so long, the first of a cascade's. */
+  /** Models of which a job has been waited for so long. Not of cascades: they may stand in any stage's queue. */
   modelsWaitedFor(minAgeMs: number): Set<string> {
     const due = Date.now() - minAgeMs;
     const models = new Set<string>();
     for (const [first] of this.#waiting.values()) {
-      if (first!.since <= due) models.add(first!.models[0]!);
+      if (first!.since <= due && first!.models.length === 1) models.add(first!.models[0]!);
     }
     return models;
   }

@@ -295,7 +295,7 @@ function toEnvelope(
             keep,
             next,
             firstStageScores,
-            // Only where there is one: older SDKs must come to the same digest.
+            // Only where there is one: older SDKs come to the same digest for requests without.
             ...(options.revision === undefined ? [] : [options.revision]),
             ...(ids === undefined ? [] : [ids]),
           ]),

@@ -63,7 +63,9 @@ export class Session {
     this.waiter = new ResultWaiter({ store, queues, keys, producerId, subscriber });
     this.#onWait = onWait;
     if (onWait === undefined) return;
-    this.#watch = setInterval(() => void this.#tellOfMissingWorkers(), WATCH_MS);
+    this.#watch = setInterval(() => {
+      this.#tellOfMissingWorkers().catch(() => {}); // What `onWait` throws is its own affair.
+    }, WATCH_MS);
     this.#watch.unref();
   }
 

@@ -191,10 +191,12 @@ async function chosen(
   { all, model, code }: ManyFlags,
 ): Promise<string[]> {
   if (all !== true) return ids;
-  if (code === undefined) return client.deadLetters.ids(model);
+  const known = await client.deadLetters.ids(model);
+  if (code === undefined) return known;
   const some: string[] = [];
-  for await (const letter of client.deadLetters.export(model)) {
-    if (letter.code === code) some.push(letter.id);
+  for (let offset = 0; offset < known.length; offset += PAGE) {
+    const page = await client.deadLetters.list(model, { offset, limit: PAGE });
+    some.push(...page.filter((letter) => letter.code === code).map(({ id }) => id));
   }
   return some;
 }
@@ -222,3 +224,5 @@ async function forgive(client: RerankClient, flags: ForgiveFlags): Promise<void>
 function notFound(what: string): JobNotFoundError {
   return new JobNotFoundError("job_not_found", `${what} is not there; rankfleet dead list`);
 }
+
+const PAGE = 1_000;

@@ -87,7 +87,11 @@ async function run(input: string, flags: RunFlags): Promise<void> {
     await stream(client, files, flags, { signal, progress });
   } catch (error) {
     if (!signal.aborted) throw error;
-    process.stderr.write(`\nstopped; go on with: rankfleet ${resumingArguments()}\n`);
+    const how =
+      files === undefined
+        ? "stopped before anything was written"
+        : `stopped; go on with: rankfleet ${resumingArguments()}`;
+    process.stderr.write(`\n${how}\n`);
   } finally {
     await files?.close();
     await client?.close();

@@ -20,6 +20,9 @@ export async function readRun(file: string): Promise<Map<string, ScoredDocument[
       new CollectionError(problem, { code: "file_invalid", file, line, field });
     // A tag may be of several words.
     if (columns.length < 6) throw fail("columns", `expected 6 columns, found ${columns.length}`);
+    if (columns.length > 6 && Number.isFinite(Number(columns[5]))) {
+      throw fail("columns", "an id seems to have a blank in it: put tabs between the columns");
+    }
     const [query, , id, , scoreText] = columns as [string, string, string, string, string];
     const score = Number(scoreText);
     if (!Number.isFinite(score)) throw fail("score", `expected a number, found "${scoreText}"`);

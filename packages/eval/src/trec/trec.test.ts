@@ -46,6 +46,7 @@ test("a run survives being written and read, ranked as trec_eval ranks its ties"
 test.each([
   ["q1 Q0 a 1 2", "columns"],
   ["q1 Q0 a 1 high tag", "score"],
+  ["q1 Q0 doc 25 1 14.2 tag", "columns"],
   ["q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t", "document"],
 ])("a run with %j is refused for its %s", async (text, field) => {
   await expect(readRun(file(text))).rejects.toMatchObject({ code: "file_invalid", field });

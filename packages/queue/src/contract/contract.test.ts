@@ -89,6 +89,11 @@ describe("requests", () => {
     },
   );
 
+  test("what cannot be read needs no first-stage score", () => {
+    const documents = [{ text: "a", firstStageScore: 1 }, null, { text: "b", firstStageScore: 2 }];
+    expect(parseRequest({ query: "q", documents }).firstStageScores).toHaveLength(3);
+  });
+
   test("what the text is not made of may be anything", () => {
     const document = { id: null, text: null, title: "a" };
     const { texts, ids } = parseRequest({ query: "q", fields: ["title"], documents: [document] });

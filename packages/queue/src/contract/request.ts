@@ -146,17 +146,17 @@ export function parseRequest(request: unknown): ParsedRequest {
   if (!parsed.success) throw new InvalidRequestError(parsed.error.issues.flatMap(toIssues));
   const { query, documents, fields, ...options } = parsed.data;
   const issues = stageIssues(parsed.data);
-  const firstStageScores = firstStageScoresOf(documents, issues);
-  const ids = idsOf(documents, issues);
-  if (issues.length > 0) throw new InvalidRequestError(issues);
-  const unreadable: RequestIssue[] = [];
+  const unreadable = new Map<number, RequestIssue>();
   const texts = documents.map((document, index) => {
     const read = readText(document, fields);
     if (typeof read === "string") return read;
-    unreadable.push({ field: `documents[${index}]${read.at}`, message: read.message });
+    unreadable.set(index, { field: `documents[${index}]${read.at}`, message: read.message });
     return read.text ?? "";
   });
-  if (unreadable.length === texts.length) throw new InvalidRequestError(unreadable);
+  const firstStageScores = firstStageScoresOf(documents, unreadable, issues);
+  const ids = idsOf(documents, issues);
+  if (issues.length > 0) throw new InvalidRequestError(issues);
+  if (unreadable.size === texts.length) throw new InvalidRequestError([...unreadable.values()]);
   const characters = texts.reduce((sum, text) => sum + text.length, 0);
   if (characters > MAX_TEXT_CHARACTERS) {
     const message = `hold ${characters} characters; a request may hold ${MAX_TEXT_CHARACTERS}: send fewer at a time`;
@@ -214,12 +214,18 @@ function stageIssues({ model, revision, stages = [] }: z.infer<typeof schema>): 
 
 function firstStageScoresOf(
   documents: readonly unknown[],
+  unreadable: ReadonlyMap<number, unknown>,
   issues: RequestIssue[],
 ): number[] | undefined {
   const scores = documents.map((document) => fieldOf(document, "firstStageScore") ?? undefined);
-  if (scores.every((score) => score === undefined)) return undefined;
+  const known = scores.find((score) => score !== undefined);
+  if (known === undefined) return undefined;
   for (const [index, score] of scores.entries()) {
     if (Number.isFinite(score)) continue;
+    if (unreadable.has(index) && Number.isFinite(known)) {
+      scores[index] = known; // It fails in any case; a request without holes is simpler for all.
+      continue;
+    }
     const message =
       score === undefined
         ? "is missing, while other documents have one: give all of them, or none"
