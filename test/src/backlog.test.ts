@@ -1,4 +1,4 @@
-import { Backlog } from "@rankfleet/queue";
+import { Backlog, BacklogSweeper } from "@rankfleet/queue";
 import { keysFor, parseJobId } from "@rankfleet/queue/contract";
 import type { BackpressureError, RerankRequest } from "@rankfleet/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
@@ -324,6 +324,7 @@ test("when the virtual clock has come far, waiting priorities move down and keep
 });
 
 test("a job that was admitted and never queued is swept, one that waits is not", async () => {
+  const sweeper = new BacklogSweeper(fleet.redis, keysFor());
   const admit = (): Promise<unknown> =>
     backlog.admit("orphan", {
       model: "sim",
@@ -333,7 +334,7 @@ test("a job that was admitted and never queued is swept, one that waits is not",
       tenant: undefined,
     });
   await admit();
-  expect(await backlog.sweep("sim")).toBe(0); // It may be on its way.
+  expect(await sweeper.sweep("sim")).toBe(0); // It may be on its way.
   const { queued } = keysFor().model("sim");
   const makeOld = async (): Promise<void> => {
     const entry = (await fleet.redis.hget(queued, "orphan"))!.split(" ");
@@ -342,12 +343,12 @@ test("a job that was admitted and never queued is swept, one that waits is not",
   };
   await makeOld();
   await admit(); // Its producer was held up between here and the queue, and tries again.
-  expect(await backlog.sweep("sim")).toBe(0);
+  expect(await sweeper.sweep("sim")).toBe(0);
   await makeOld();
   // A large job whose producer died before it had queued a part.
   const parts = keysFor().model("sim").parts("orphan");
   await fleet.redis.hset(parts, { of: 5, digest: "" });
-  expect(await backlog.sweep("sim")).toBe(1);
+  expect(await sweeper.sweep("sim")).toBe(1);
   expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
   expect(await fleet.redis.exists(parts)).toBe(0);
 });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Reranker } from "@rankfleet/core";
 import {
-  Backlog,
+  BacklogSweeper,
   connect,
   HEARTBEAT_MS,
   ModelRegistry,
@@ -114,9 +114,15 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     await telemetry.shutdown();
     throw error;
   }
-  const common = { redis, keys, clock, solitude: new Solitude(), log, metrics };
+  const ofProcess = { redis, keys, clock, solitude: new Solitude(), log, metrics };
   for (const [model, { reranker, poison }] of loaded) {
-    const options = { ...common, model, reranker, poison, onCrash: (err: Error) => die(log, err) };
+    const options = {
+      ...ofProcess,
+      model,
+      reranker,
+      poison,
+      onCrash: (err: Error) => die(log, err),
+    };
     served.push(serve(options, { registry, offer: offers.get(model)!, workerId }));
   }
   observeModels(metrics, served);
@@ -218,9 +224,9 @@ function serve(
   const worker = new ModelWorker(options);
   const announce = (): Promise<void> =>
     registry.announce(offer, signOf(workerId, reranker, worker.charactersPerToken), clock.now());
-  const backlog = new Backlog(options.redis, options.keys);
+  const sweeper = new BacklogSweeper(options.redis, options.keys);
   const sweep = setInterval(() => {
-    backlog.sweep(model).catch((err: unknown) => log.warn({ err, model }, "sweep failed"));
+    sweeper.sweep(model).catch((err: unknown) => log.warn({ err, model }, "sweep failed"));
   }, SWEEP_MS);
   const heartbeat = setInterval(() => {
     announce().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));

@@ -22,7 +22,7 @@ export const ADMIT_ARGUMENTS = 9;
  * which limit, what is queued, and the limit; or 0 and `conflict` if the id stands for another request. A job that is
  * known gets the place that it got before, so that it never stands in two queues. An entry of `queued` is
  * `<pairs> <bytes> <start tag> <ms since 1970> <clock>+<1 if it goes before all>:<digest> <tenant>`, where the time is that
- * of its latest admission, for `Backlog.sweep` to leave alone what is on its way to a queue.
+ * of its latest admission, for `BacklogSweeper` to leave alone what is on its way to a queue.
  *
  * It is run for every job, so it asks Redis as little as it can: six calls, and one more while little of the
  * tenant is queued; the time once for all.

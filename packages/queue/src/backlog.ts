@@ -1,8 +1,6 @@
 import type { Redis } from "ioredis";
 import {
   idempotencyConflict,
-  LANES,
-  partId,
   type JobEnvelope,
   type Keys,
   type Lane,
@@ -172,71 +170,6 @@ export class Backlog {
   }
 
   /**
-   * Takes off what no queue knows: its producer died between admission and queue, or somebody emptied the
-   * queue by hand. And forgets the flows that the clock has caught up with.
-   */
-  async sweep(model: string): Promise<number> {
-    const keys = this.#keys.model(model);
-    await this.#forgetFlows(keys.backlog);
-    const now = Number((await this.#redis.time())[0]) * 1000;
-    let swept = 0;
-    for (let cursor = "0"; ;) {
-      const [next, entries] = await this.#redis.hscan(keys.queued, cursor, "COUNT", 500);
-      for (let i = 0; i < entries.length; i += 2) {
-        const [jobId, entry] = [entries[i]!, entries[i + 1]!];
-        if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
-        if (await this.#isQueued(model, jobId)) continue;
-        // Of a large job that was queued by half: no merge will ever see to these.
-        await this.#redis.del(keys.parts(jobId));
-        await this.release(model, jobId);
-        swept++;
-      }
-      if (next === "0") return swept;
-      cursor = next;
-    }
-  }
-
-  /** Whether a queue still has the job, or a part of it, and has not given it up. */
-  async #isQueued(model: string, jobId: string): Promise<boolean> {
-    const keys = this.#keys.model(model);
-    const of = Number((await this.#redis.hget(keys.parts(jobId), "of")) ?? 0);
-    const partIds = Array.from({ length: of }, (_, index) => partId({ job: jobId, index }));
-    for (const queue of keys.queues) {
-      const base = `${this.#keys.prefix}:${queue}`;
-      for (const id of [jobId, ...partIds]) {
-        if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;
-        if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return true;
-      }
-    }
-    return false;
-  }
-
-  async #forgetFlows(backlog: string): Promise<void> {
-    const clocks = await this.#redis.hmget(
-      backlog,
-      ...LANES.map((lane) => `clock/${clockOf(lane)}`),
-    );
-    for (let cursor = "0"; ;) {
-      const [next, entries] = await this.#redis.hscan(
-        backlog,
-        cursor,
-        "MATCH",
-        "finish/*",
-        "COUNT",
-        500,
-      );
-      const over: string[] = [];
-      for (let i = 0; i < entries.length; i += 2) {
-        const lane = LANES.findIndex((each) => entries[i]!.startsWith(`finish/${each}/`));
-        if (Number(entries[i + 1]) <= Number(clocks[lane] ?? 0)) over.push(entries[i]!);
-      }
-      if (over.length > 0) await this.#redis.hdel(backlog, ...over);
-      if (next === "0") return;
-      cursor = next;
-    }
-  }
-
-  /**
    * All models together, as of a second ago: a soft bound, so that nobody waits for it but the first job.
    */
   #overTotal(): Promise<Refusal | undefined> | Refusal | undefined {
@@ -339,13 +272,12 @@ const GIB = 1024 ** 3;
 export const DEFAULT_LIMITS: BacklogSize = { pairs: 10_000_000, bytes: 4 * GIB };
 export const TOTAL_LIMITS: BacklogSize = { pairs: 20_000_000, bytes: 8 * GIB };
 const TOTAL_CACHE_MS = 1_000;
-const SWEEP_AGE_MS = 10 * 60_000;
 
 /** Standard jobs get eight ninths where bulk jobs wait too. */
 const LANE_WEIGHTS: Readonly<Record<Lane, number>> = { interactive: 1, standard: 8, bulk: 1 };
 
 /** Interactive jobs stand in a queue of their own, which has a clock of its own. */
-function clockOf(lane: Lane): string {
+export function clockOf(lane: Lane): string {
   return lane === "interactive" ? "interactive" : "queue";
 }
 

@@ -1,5 +1,6 @@
 export { Backlog } from "./backlog.ts";
 export type { BacklogSize } from "./backlog.ts";
+export { BacklogSweeper } from "./backlog-sweeper.ts";
 export { RedisClock } from "./clock.ts";
 export { connect, fromRedisError } from "./connection.ts";
 export { isRedisUrl } from "./topology.ts";

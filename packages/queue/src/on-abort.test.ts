@@ -8,7 +8,10 @@ test("any number share one listener, which goes with the last of them", () => {
   expect(getEventListeners(signal, "abort")).toHaveLength(1);
   for (const stop of stops) stop();
   expect(getEventListeners(signal, "abort")).toHaveLength(0);
-  stops[0]!(); // Twice does no harm.
+  onAbort(signal, () => {});
+  stops[0]!(); // Twice does no harm, also to those who came since.
+  onAbort(signal, () => {});
+  expect(getEventListeners(signal, "abort")).toHaveLength(1);
 });
 
 test("those that still listen hear of it, once, also who came after others had gone", () => {

@@ -28,7 +28,7 @@ class Listeners extends Set<() => void> {
 
   override delete(listener: () => void): boolean {
     const wasThere = super.delete(listener);
-    if (this.size === 0) {
+    if (wasThere && this.size === 0) {
       this.#signal.removeEventListener("abort", this.#tellAll);
       shared.delete(this.#signal);
     }

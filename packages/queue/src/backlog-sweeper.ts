@@ -1,0 +1,83 @@
+import type { Redis } from "ioredis";
+import { Backlog, clockOf } from "./backlog.ts";
+import { LANES, partId, type Keys } from "./contract/index.ts";
+
+/** Keeps the backlog's count true where no script could: what died between two of them. */
+export class BacklogSweeper {
+  readonly #redis: Redis;
+  readonly #keys: Keys;
+  readonly #backlog: Backlog;
+
+  constructor(redis: Redis, keys: Keys) {
+    this.#redis = redis;
+    this.#keys = keys;
+    this.#backlog = new Backlog(redis, keys);
+  }
+
+  /**
+   * Takes off what no queue knows: its producer died between admission and queue, or somebody emptied the
+   * queue by hand. And forgets the flows that the clock has caught up with.
+   */
+  async sweep(model: string): Promise<number> {
+    const keys = this.#keys.model(model);
+    await this.#forgetFlows(keys.backlog);
+    const now = Number((await this.#redis.time())[0]) * 1000;
+    let swept = 0;
+    for (let cursor = "0"; ;) {
+      const [next, entries] = await this.#redis.hscan(keys.queued, cursor, "COUNT", 500);
+      for (let i = 0; i < entries.length; i += 2) {
+        const [jobId, entry] = [entries[i]!, entries[i + 1]!];
+        if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
+        if (await this.#isQueued(model, jobId)) continue;
+        // Of a large job that was queued by half: no merge will ever see to these.
+        await this.#redis.del(keys.parts(jobId));
+        await this.#backlog.release(model, jobId);
+        swept++;
+      }
+      if (next === "0") return swept;
+      cursor = next;
+    }
+  }
+
+  /** Whether a queue still has the job, or a part of it, and has not given it up. */
+  async #isQueued(model: string, jobId: string): Promise<boolean> {
+    const keys = this.#keys.model(model);
+    const of = Number((await this.#redis.hget(keys.parts(jobId), "of")) ?? 0);
+    const partIds = Array.from({ length: of }, (_, index) => partId({ job: jobId, index }));
+    for (const queue of keys.queues) {
+      const base = `${this.#keys.prefix}:${queue}`;
+      for (const id of [jobId, ...partIds]) {
+        if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;
+        if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return true;
+      }
+    }
+    return false;
+  }
+
+  async #forgetFlows(backlog: string): Promise<void> {
+    const clocks = await this.#redis.hmget(
+      backlog,
+      ...LANES.map((lane) => `clock/${clockOf(lane)}`),
+    );
+    for (let cursor = "0"; ;) {
+      const [next, entries] = await this.#redis.hscan(
+        backlog,
+        cursor,
+        "MATCH",
+        "finish/*",
+        "COUNT",
+        500,
+      );
+      const over: string[] = [];
+      for (let i = 0; i < entries.length; i += 2) {
+        const lane = LANES.findIndex((each) => entries[i]!.startsWith(`finish/${each}/`));
+        if (Number(entries[i + 1]) <= Number(clocks[lane] ?? 0)) over.push(entries[i]!);
+      }
+      if (over.length > 0) await this.#redis.hdel(backlog, ...over);
+      if (next === "0") return;
+      cursor = next;
+    }
+  }
+}
+
+const SWEEP_AGE_MS = 10 * 60_000;
