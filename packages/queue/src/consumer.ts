@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
+import { DelayedError, UnrecoverableError, WaitingError, type Job } from "bullmq";
 import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
+import { PromptWorker } from "./prompt-worker.ts";
 
 /**
  * Takes jobs from one of a model's queues and keeps them leased while they are worked on.
@@ -12,7 +13,7 @@ import { RankfleetError, type Keys } from "./contract/index.ts";
  * tried again.
  */
 export class JobConsumer {
-  readonly #worker: Worker;
+  readonly #worker: PromptWorker;
   readonly #options: ConsumerOptions;
   #isHandingBack = false;
 
@@ -27,7 +28,7 @@ export class JobConsumer {
     ): Promise<void> => {
       await this.#deliver(job, token, signal);
     };
-    this.#worker = new Worker(queue, process, {
+    this.#worker = new PromptWorker(queue, process, {
       connection: redis,
       prefix: keys.prefix,
       concurrency: options.concurrency,

@@ -1,0 +1,72 @@
+import { JobConsumer, type Delivery } from "@rankfleet/queue";
+import { keysFor } from "@rankfleet/queue/contract";
+import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
+import { Queue } from "bullmq";
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+const NAME = "{prompt}";
+const keys = keysFor();
+let server: LocalRedis;
+let redis: Redis;
+let queue: Queue;
+let consumer: JobConsumer | undefined;
+beforeAll(async () => {
+  server = await startLocalRedis();
+  redis = new Redis(server.url, { maxRetriesPerRequest: null });
+  queue = new Queue(NAME, { connection: redis, prefix: keys.prefix });
+});
+afterEach(async () => {
+  await consumer?.close();
+  await queue.obliterate({ force: true });
+});
+afterAll(async () => {
+  await queue.close();
+  redis.disconnect();
+  await server.stop();
+});
+
+function consume(concurrency: number, handle: (delivery: Delivery) => Promise<void>): void {
+  consumer = new JobConsumer({
+    redis,
+    keys,
+    queue: NAME,
+    concurrency,
+    now: Date.now,
+    handle,
+    onGivenUp: () => Promise.resolve(),
+    onError: () => {},
+  });
+}
+
+const add = (jobs: number): Promise<unknown> =>
+  queue.addBulk(Array.from({ length: jobs }, (_, i) => ({ name: "rerank", data: { i } })));
+
+test("each job of many that wait is begun before the next one is taken", async () => {
+  await add(20);
+  const begun: number[] = [];
+  consume(20, async () => {
+    begun.push(await queue.getActiveCount());
+    // All are in hand at the same time in the end.
+    await expect.poll(() => begun.length).toBe(20);
+  });
+  await expect.poll(() => begun.length).toBe(20);
+  // Asking takes one way to Redis, in which one more may have been taken.
+  for (const [place, active] of begun.entries()) expect(active).toBeLessThanOrEqual(place + 2);
+});
+
+test("while a lone job is worked on, those that come are taken too, up to the concurrency", async () => {
+  let [inHand, most, done] = [0, 0, 0];
+  consume(3, async () => {
+    most = Math.max(most, ++inHand);
+    // Ends only once three are in hand, or the last have been begun.
+    await expect.poll(() => most === 3 || done >= 2).toBe(true);
+    inHand--;
+    done++;
+  });
+  await add(1);
+  await expect.poll(() => inHand).toBe(1);
+  await add(4);
+  await expect.poll(() => done).toBe(5);
+  expect(most).toBe(3);
+});
