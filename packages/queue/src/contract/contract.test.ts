@@ -16,6 +16,7 @@ import {
   toError,
   type FailureCode,
   type JobEnvelope,
+  type RerankRequest,
 } from "./index.ts";
 
 const envelope: JobEnvelope = {
@@ -117,6 +118,24 @@ describe("requests", () => {
       documents: [{ id: "x", title: "T", year: 1999, text: "unused" }],
     });
     expect([texts, ids]).toEqual([["T\n1999"], ["x"]]);
+  });
+
+  test("objects of the caller's own interface are documents, if their ids and texts are strings", () => {
+    interface Page {
+      readonly title: string;
+      readonly body: string;
+    }
+    interface Numbered {
+      readonly id: number;
+      readonly text: string;
+    }
+    const pages: readonly Page[] = [{ title: "T", body: "B" }];
+    const request: RerankRequest = { query: "q", fields: ["title"], documents: pages };
+    expect(parseRequest(request).texts).toEqual(["T"]);
+    const numbered: readonly Numbered[] = [{ id: 1, text: "a" }];
+    // @ts-expect-error -- a number is no id
+    const refused: RerankRequest = { query: "q", documents: numbered };
+    expect(refusal(refused).field).toBe("documents[0].id");
   });
 
   test("whatever comes is accepted or refused with a field, never an accident", () => {

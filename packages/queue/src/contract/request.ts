@@ -25,7 +25,8 @@ export type DocumentInput =
       /** What the first stage (BM25, dense …) gave it; all documents of a request have one, or none. */
       readonly firstStageScore?: number;
       /** Any other field, for the request's `fields` to choose from. */
-      readonly [field: string]: unknown;
+      // oxlint-disable-next-line typescript/no-explicit-any -- with `unknown`, TypeScript takes no `interface` for this.
+      readonly [field: string]: any;
     };
 
 /** A query and the documents to order by relevance to it. */
