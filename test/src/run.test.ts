@@ -180,6 +180,16 @@ test("run --resume cuts nothing from a file that is not its own", async () => {
   }
 });
 
+test("run --resume on another input than the results are of is refused, and changes nothing", async () => {
+  const input = writeInput("other.jsonl", 3, 2);
+  const output = join(folder, "other.out.jsonl");
+  const earlier = `${JSON.stringify({ line: 2, id: "r2", model: "box" })}\n`;
+  writeFileSync(output, earlier);
+  const { code, stderr } = await run(["run", input, "--output", output, "--resume"]);
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/line 2 .*"r2"/u) as string]);
+  expect(readFileSync(output, "utf8")).toBe(earlier);
+});
+
 test("run without a Redis fails at once, and touches no earlier result", async () => {
   const input = writeInput("nowhere.jsonl", 3, 2);
   const output = join(folder, "nowhere.out.jsonl");

@@ -77,11 +77,11 @@ export class BulkFiles {
     await BulkFiles.check(input, options);
     const { output } = options;
     const errorsPath = errorsFile(output);
-    const lines = await countLines(input);
     try {
       if (!options.resume) await Promise.all([writeFile(output, ""), writeFile(errorsPath, "")]);
-      const done = (await wholeRecords(output)).map(({ line }) => line);
-      const finished = { done, failed: await keepFinal(errorsPath) };
+      const done = await wholeRecords(output);
+      const lines = await countLines(input, idsByLine(done));
+      const finished = { done: done.map(({ line }) => line), failed: await keepFinal(errorsPath) };
       const files = [await open(output, "a"), await open(errorsPath, "a")] as const;
       return new BulkFiles(input, lines, finished, ...files, errorsPath);
     } catch (cause) {
@@ -189,6 +189,8 @@ async function append(file: FileHandle, record: object): Promise<void> {
 
 interface BulkRecord {
   readonly line: number;
+  /** The request's own, as JSON. */
+  readonly id?: string;
   readonly error?: { readonly code: string };
 }
 
@@ -205,13 +207,26 @@ async function wholeRecords(file: string): Promise<BulkRecord[]> {
     }
     wholeBytes = endsAt;
     // Results are long and only their line counts; an error's code does too.
-    const line = /^\{"line":(\d+),/u.exec(text)?.[1];
+    const [, line, id] = OUR_LINE.exec(text) ?? [];
     if (line === undefined) throw new BulkFilesError(NOT_OURS(file));
     const code = /"error":\{"code":"(\w+)"/u.exec(text)?.[1];
-    records.push({ line: Number(line), ...(code === undefined ? {} : { error: { code } }) });
+    records.push({
+      line: Number(line),
+      ...(id === undefined || records.length >= MOST_COMPARED ? {} : { id }),
+      ...(code === undefined ? {} : { error: { code } }),
+    });
   }
   await truncate(file, wholeBytes);
   return records;
+}
+
+/** Its line, and the request's id if that is text or a number. */
+const OUR_LINE = /^\{"line":(\d+),(?:"id":("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*),)?/u;
+/** So many records tell whether the input is still the one that they were made from. */
+const MOST_COMPARED = 1_000;
+
+function idsByLine(records: readonly BulkRecord[]): ReadonlyMap<number, string> {
+  return new Map(records.flatMap(({ line, id }) => (id === undefined ? [] : [[line, id]])));
 }
 
 function isOurBeginning(text: string): boolean {
@@ -267,15 +282,35 @@ async function isSame(one: string, other: string): Promise<boolean> {
   return a.dev === b.dev && a.ino === b.ino;
 }
 
-async function countLines(file: string): Promise<number> {
-  let lines = 0;
+/**
+ * Requests in the input.
+ *
+ * @param ids Which request stood in which line when it was scored.
+ * @throws BulkFilesError if it cannot be read, or another request stands there now.
+ */
+async function countLines(input: string, ids: ReadonlyMap<number, string>): Promise<number> {
+  let [line, requests] = [0, 0];
   try {
-    for await (const { text } of rawLines(file)) if (text.trim() !== "") lines++;
+    for await (const { text } of rawLines(input)) {
+      line++;
+      if (text.trim() === "") continue;
+      requests++;
+      const scored = ids.get(line);
+      if (scored !== undefined && scored !== idOf(text)) {
+        throw new BulkFilesError(
+          `line ${line} of ${input} is another request now than when its result (id ${scored}) was written: say --overwrite to start anew, or name another --output`,
+        );
+      }
+    }
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new BulkFilesError(
-      code === "ENOENT" ? `there is no file ${file}` : `cannot read ${file}: ${message}`,
-    );
+    if (cause instanceof BulkFilesError) throw cause;
+    throw new BulkFilesError(`cannot read ${input}: ${(cause as Error).message}`);
   }
-  return lines;
+  return requests;
+}
+
+/** As JSON; undefined if the line has none. */
+function idOf(text: string): string | undefined {
+  const read = readRequest(text, {});
+  return "problem" in read ? undefined : JSON.stringify(read.id);
 }
