@@ -120,7 +120,7 @@ export const workerSettings: {
     env: "RANKFLEET_THREADS",
     parse: wholeNumber({ min: 1, max: 1024 }).optional().describe("a whole number from 1 to 1024"),
     defaultText: "number of cores, or of the container's quota",
-    help: "CPU threads for forward passes.",
+    help: "CPU threads for forward passes, at most one a core.",
   },
   maxTokens: {
     flag: "--max-tokens <number>",

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { basename, dirname } from "node:path";
 import {
   AutoModelForSequenceClassification,
@@ -63,6 +64,12 @@ function expectClose(
   const differences = actual.map((value, index) => Math.abs(value - expected[index]!));
   expect(Math.max(...differences)).toBeLessThan(tolerance);
 }
+
+test("threads that the machine has no core for are not started", async () => {
+  const reranker = await Reranker.load(xlmRobertaFolder, { threads: 10_000 });
+  expect(reranker.devices.length).toBeLessThanOrEqual(availableParallelism());
+  await reranker.close();
+});
 
 describe.each([
   { name: "BERT (the model in the box)", folder: boxFolder },

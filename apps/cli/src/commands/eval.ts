@@ -56,7 +56,7 @@ export function configureEval(command: Command): void {
     .addOption(prefixOption())
     .option("--device <device>", "in this process: cpu, cuda, webgpu … or auto", "auto")
     .option("--dtype <dtype>", "in this process: which of the folder's weights")
-    .option("--threads <number>", "in this process: CPU threads", positive)
+    .option("--threads <number>", "in this process: CPU threads, at most one a core", positive)
     .addOption(
       new Option("--long-documents <how>", "cut them, or score parts and take the best")
         .choices(["truncate", "split"])

@@ -11,7 +11,7 @@ export function configureModels(models: Command): void {
     .argument("[folder]", "model folder", boxFolder())
     .option("--dtype <dtype>", "which of the folder's weights to load")
     .option("--device <device>", "cpu, cuda, webgpu … or auto", "auto")
-    .option("--threads <number>", "CPU threads for forward passes", positive)
+    .option("--threads <number>", "CPU threads for forward passes, at most one a core", positive)
     .option("--again", "measure again, whatever the cache has")
     .option("--json", "print JSON")
     .addHelpText("after", "\nExample:\n  rankfleet models show models/box --threads 2")

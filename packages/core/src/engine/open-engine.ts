@@ -1,4 +1,4 @@
-import { totalmem } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import type { ModelFacts } from "../model/family.ts";
 import type { ModelFolder } from "../model/folder.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
@@ -24,7 +24,7 @@ export interface EngineOptions {
   readonly device?: string | undefined;
   /** ONNX Runtime's options of that device's execution provider, e.g. `{ preferredLayout: "NCHW" }`. */
   readonly deviceOptions?: Readonly<Record<string, unknown>> | undefined;
-  /** CPU threads for forward passes; by default as many as there are cores. */
+  /** CPU threads for forward passes, at most one a core; by default as many as there are cores. */
   readonly threads?: number | undefined;
   /**
    * Measure the model on its device before the first request, or take the figures from this folder if
@@ -110,7 +110,8 @@ async function openDevices(
   tokenizing: Promise<unknown>,
 ): Promise<{ devices: readonly Device[]; calibration: Calibration | undefined }> {
   const { deviceOptions, device = "auto" } = options;
-  const threads = options.threads ?? usableCores();
+  // More than there are cores would take turns, and each session costs memory.
+  const threads = Math.min(options.threads ?? usableCores(), availableParallelism());
   const isOnCpu = device === "cpu" || device === "auto";
   const canSplit = isOnCpu && folder.weightsBytes < LARGE_WEIGHTS_BYTES;
   const one: CoreSplit = { sessions: 1, intraOpThreads: threads };
