@@ -1,8 +1,11 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { env, pipeline, type FeatureExtractionPipeline } from "@huggingface/transformers";
-import { dirname } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Embedder } from "./embedder.ts";
-import { pool } from "./model/embedding.ts";
+import { pool, readEmbeddingConfig } from "./model/embedding.ts";
+import { openModelFolder } from "./model/folder.ts";
 import { boxFolder, xlmRobertaFolder } from "./test-models.ts";
 
 let embedder: Embedder;
@@ -42,6 +45,29 @@ test("a graph without token vectors is refused", async () => {
   const box = await Embedder.load(boxFolder, { threads: 1 });
   await expect(box.embed(["a"], "query")).rejects.toMatchObject({ code: "model_unsupported" });
   await box.close();
+});
+
+test("Sentence Transformers files are heeded, and what is not done here is refused", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "embedder-test-"));
+  cpSync(xlmRobertaFolder, folder, { recursive: true });
+  mkdirSync(join(folder, "1_Pooling"));
+  const write = (file: string, json: unknown): void =>
+    writeFileSync(join(folder, file), JSON.stringify(json));
+  const read = async (): Promise<unknown> => readEmbeddingConfig(await openModelFolder(folder));
+  write("1_Pooling/config.json", { pooling_mode: "cls" });
+  write("sentence_bert_config.json", { max_seq_length: 20 });
+  expect(await read()).toMatchObject({ pooling: "cls", maxTokens: 20 });
+  write("1_Pooling/config.json", { pooling_mode_max_tokens: true });
+  await expect(read()).rejects.toMatchObject({ code: "model_unsupported" });
+  write("1_Pooling/config.json", { pooling_mode_mean_tokens: true });
+  const module = (type: string): object => ({ type: `sentence_transformers.models.${type}` });
+  write("modules.json", [module("Transformer"), module("Pooling"), module("Normalize")]);
+  expect(await read()).toMatchObject({ pooling: "mean" });
+  write("modules.json", [module("Transformer"), module("Pooling"), module("Dense")]);
+  await expect(read()).rejects.toMatchObject({ code: "model_unsupported" });
+  writeFileSync(join(folder, "modules.json"), "[");
+  await expect(read()).rejects.toMatchObject({ code: "model_folder_invalid" });
+  rmSync(folder, { recursive: true });
 });
 
 test("pooling takes the mean of real tokens, the first, or the last real one", () => {

@@ -2,7 +2,7 @@ import { CostModel } from "./batch/cost.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
 import type { Calibration, Probe } from "./engine/calibration.ts";
 import type { Device } from "./engine/device.ts";
-import type { Encoder } from "./engine/encoder.ts";
+import type { EncodedRest, Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
 import type { KeptFailure, KeptScore, ScoreCache } from "./engine/score-cache.ts";
@@ -118,15 +118,17 @@ export class Reranker {
       const start = performance.now();
       const { firstStageScores, ...toEncode } = request;
       const cache = this.#cache?.isIdle === true ? undefined : this.#cache;
-      const { encoded, texts, durationMs, digests, known } =
+      const encoding: Promise<EncodedRest> =
         cache === undefined
-          ? await this.#encoder.encode(toEncode, options.lane)
-          : await this.#encoder.encodeUnknown(toEncode, cache, options.lane);
+          ? this.#encoder.encode(toEncode, options.lane)
+          : this.#encoder.encodeUnknown(toEncode, cache, options.lane);
+      const rest = await unlessAborted(encoding, options.signal);
+      const { encoded, texts, durationMs, digests, known } = rest;
       const tokenized = performance.now();
       const scores = await this.#batcher.score(encoded.pairs, options);
-      const rest = encoded.documents.map((document) => toScored(document, scores));
-      const documents = known === undefined ? rest : inOrder(known, rest);
-      if (digests !== undefined) cache?.put(toKeep(digests, known!, encoded.documents, rest));
+      const scored = encoded.documents.map((document) => toScored(document, scores));
+      const documents = known === undefined ? scored : inOrder(known, scored);
+      if (digests !== undefined) cache?.put(toKeep(digests, known!, encoded.documents, scored));
       const weight = this.facts.firstStageWeight;
       return {
         documents,
@@ -199,6 +201,19 @@ export interface ScoredRequest {
     /** From tokenised to scored: waiting for a device and the passes themselves. */
     readonly scoreMs: number;
   };
+}
+
+/** The tokenising thread has its turns, but a caller who gives up need not wait for them. */
+function unlessAborted<Result>(
+  underWay: Promise<Result>,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (signal === undefined) return underWay;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    void underWay.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }
 
 /** Every document's score: what was known, and between it what was scored now. */

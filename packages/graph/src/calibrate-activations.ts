@@ -12,8 +12,8 @@ export interface CalibrationRequest {
 }
 
 /**
- * Runs the float32 model over calibration text, pair by pair, and notes what its activations are: the
- * 99.99th percentile on either side rather than the extremes, which in transformers are a few outliers that
+ * Runs the float32 model over calibration text, pair by pair, and notes what its activations are: the range of
+ * the 99.99 % in the middle rather than the extremes, which in transformers are a few outliers that
  * would leave all other values a handful of steps.
  *
  * @throws the signal's reason.
@@ -39,18 +39,22 @@ export async function calibrateActivations(
     const session = await openBackend(file, { device: "cpu", intraOpThreads: 1 });
     const model = openModel(opened);
     const histograms = new Map(names.map((name) => [name, new Histogram()]));
-    for (const { query, documents } of requests) {
-      const { pairs } = model.encode(query, documents, {});
-      for (let pair = 0; pair < pairs.secondStarts.length; pair++) {
-        signal?.throwIfAborted();
-        const outputs = await session.run(model.inputs(onePair(pairs, pair), session.facts.inputs));
-        for (const [name, histogram] of histograms) {
-          const values = outputs[name];
-          if (values?.type === "float32") histogram.add(values.data);
+    try {
+      for (const { query, documents } of requests) {
+        const { pairs } = model.encode(query, documents, {});
+        for (let pair = 0; pair < pairs.secondStarts.length; pair++) {
+          signal?.throwIfAborted();
+          const feeds = model.inputs(onePair(pairs, pair), session.facts.inputs);
+          const outputs = await session.run(feeds);
+          for (const [name, histogram] of histograms) {
+            const values = outputs[name];
+            if (values?.type === "float32") histogram.add(values.data);
+          }
         }
       }
+    } finally {
+      await session.close();
     }
-    await session.close();
     return new Map([...histograms].map(([name, histogram]) => [name, histogram.range(0.9999)]));
   } finally {
     await rm(work, { recursive: true, force: true });

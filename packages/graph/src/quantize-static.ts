@@ -3,7 +3,7 @@ import { linearLayers, type LinearLayer } from "./linear-layers.ts";
 import type { OnnxGraph, OnnxModel, OnnxNode, OnnxTensor } from "./model-file.ts";
 import { tensorOf } from "./tensor.ts";
 
-/** Smallest and largest value that an activation took on calibration text. */
+/** Between which values an activation lay on calibration text, but for outliers. */
 export interface Range {
   readonly min: number;
   readonly max: number;

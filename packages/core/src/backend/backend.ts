@@ -24,7 +24,7 @@ export type Tensor =
   | { readonly type: "float32"; readonly data: Float32Array; readonly dims: readonly number[] };
 
 export interface BackendOptions {
-  /** `cpu`, `cuda`, `cuda:1`, `tensorrt`, `webgpu`, `coreml`, `directml`; `auto` takes the best that loads. */
+  /** `cpu`, `cuda`, `cuda:1`, `tensorrt`, `webgpu`, `coreml`, `directml`; `auto` takes CUDA if it loads, else the CPU. */
   readonly device: string;
   /** Threads that one forward pass may use on the CPU. */
   readonly intraOpThreads: number;

@@ -18,7 +18,11 @@ export async function openOnnx(file: string, options: BackendOptions): Promise<B
     },
     run: async (feeds) => {
       const results = await session.run(mapValues(feeds, toOrt));
-      return mapValues(results, fromOrt);
+      const tensors = Object.entries(results).flatMap(([name, value]) => {
+        const tensor = fromOrt(value);
+        return tensor === undefined ? [] : [[name, tensor] as const];
+      });
+      return Object.fromEntries(tensors);
     },
     close: () => session.release(),
   };
@@ -51,6 +55,11 @@ async function firstThatLoads(
       failures.push(`${device}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+  // The CPU is always there.
+  if (devices.at(-1) === "cpu") {
+    const message = `cannot load ${file}: ${failures.at(-1)!.slice("cpu: ".length)}`;
+    throw new CoreError("model_unsupported", message, { field: "model" });
+  }
   throw new CoreError(
     "device_unavailable",
     `cannot load ${file} on device "${options.device}" (${failures.join("; ")}). ` +
@@ -69,7 +78,7 @@ const PROVIDERS: Readonly<Record<string, string>> = {
   directml: "dml",
 };
 
-export function deviceNames(): string[] {
+function deviceNames(): string[] {
   return Object.keys(PROVIDERS);
 }
 
@@ -102,14 +111,15 @@ function toOrt(tensor: Tensor): ort.Tensor {
     : new ort.Tensor("float32", tensor.data, tensor.dims);
 }
 
-function fromOrt(value: ort.OnnxValue): Tensor {
+/** Undefined for what is no float: no reranker's answer. */
+function fromOrt(value: ort.OnnxValue): Tensor | undefined {
   if (value instanceof ort.Tensor && value.type === "float32") {
     return { type: "float32", data: value.data as Float32Array, dims: value.dims };
   }
   if (value instanceof ort.Tensor && value.type === "float16") {
     return { type: "float32", data: halfToFloat(value.data), dims: value.dims };
   }
-  throw new CoreError("model_unsupported", "the graph answers with something other than float32");
+  return undefined;
 }
 
 /** float16 comes as its bits in a Uint16Array, or as numbers where JavaScript has Float16Array. */

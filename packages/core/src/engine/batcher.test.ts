@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { CostModel } from "../batch/cost.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
+import { CoreError } from "../errors.ts";
 import { Batcher } from "./batcher.ts";
 import type { Device } from "./device.ts";
 
@@ -22,10 +23,15 @@ function pairsOf(numbers: readonly number[]): EncodedPairs {
 }
 
 /** In a device's place: what `answer` gives for each pair of a batch, or throws. */
-function batcherOn(answer: (pair: number) => number): Batcher {
+function batcherOn(
+  answer: (pair: number) => number,
+  onRows: (rows: number) => void = () => {},
+  others: readonly Device[] = [],
+): Batcher {
   const run = (batch: TokenBatch): Promise<unknown> => {
     const rows = batch.offsets.length - 1;
     try {
+      onRows(rows);
       const logits = Float32Array.from({ length: rows }, (_, row) => answer(batch.ids[2 * row]!));
       return Promise.resolve({ logits, durationMs: 1 });
     } catch (error) {
@@ -33,12 +39,12 @@ function batcherOn(answer: (pair: number) => number): Batcher {
     }
   };
   const device = { name: "fake", inFlight: 0, inFlightUpTo: () => 0, isSilent: false, run };
-  return new Batcher([device as unknown as Device], {
+  return new Batcher([...others, device as unknown as Device], {
     cost: new CostModel([
       { rows: 1, length: 50, ms: 1 },
       { rows: 10, length: 100, ms: 10.5 },
     ]),
-    maxBatchTokens: 16,
+    maxBatchTokens: 64,
     maxPadding: 0.05,
     onBatch: () => {},
     harmless: () => one(HARMLESS),
@@ -86,4 +92,57 @@ test("a device that fails on what it has scored before is sick, and no pair is t
     code: "engine_crashed",
     message: expect.stringContaining("out of memory") as string,
   });
+});
+
+test("one pair that throws does not make the others' batches small", async () => {
+  let largest = 0;
+  const batcher = batcherOn(
+    (pair) => {
+      if (pair === 13) throw new Error("no");
+      return pair;
+    },
+    (rows) => (largest = Math.max(largest, rows)),
+  );
+  await batcher.score(pairsOf([10, 11, 12, 13, 14, 15, 16, 17]), {});
+  largest = 0;
+  await batcher.score(pairsOf([20, 21, 22, 23, 24, 25, 26, 27]), {});
+  expect(largest).toBe(8);
+});
+
+test("batches that are too large for the device become smaller", async () => {
+  let tried = 0;
+  const batcher = batcherOn(
+    (pair) => pair,
+    (rows) => {
+      if (rows > 16) tried++;
+      if (rows > 16) throw new Error("out of memory");
+    },
+  );
+  for (let round = 0; round < 5; round++) {
+    const numbers = Array.from({ length: 32 }, (_, i) => 100 * (round + 1) + i);
+    const { failures } = await batcher.score(pairsOf(numbers), {});
+    expect(failures.size).toBe(0);
+  }
+  // The second round may be on its way before the first one's halves have told.
+  expect(tried).toBeLessThanOrEqual(2);
+});
+
+test("a device whose thread has died gets nothing while another one lives", async () => {
+  const dead = {
+    name: "dead",
+    isDead: true,
+    inFlight: 0,
+    inFlightUpTo: () => 0,
+    run: () => Promise.reject(new CoreError("engine_crashed", "dead")),
+  };
+  const batcher = batcherOn((pair) => pair, undefined, [dead as unknown as Device]);
+  const { logits } = await batcher.score(pairsOf([10, 11]), {});
+  expect([...logits]).toEqual([10, 11]);
+});
+
+test("a request without pairs leaves nothing on its caller's signal", async () => {
+  const { signal } = new AbortController();
+  const listen = vi.spyOn(signal, "addEventListener");
+  await batcherOn((pair) => pair).score(pairsOf([]), { signal });
+  expect(listen).not.toHaveBeenCalled();
 });

@@ -4,6 +4,7 @@ import { CoreError, toFailure } from "../errors.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import type { Device } from "./device.ts";
+import type { InferReply } from "./infer-thread.ts";
 import {
   QueuedPair,
   Submission,
@@ -99,9 +100,10 @@ export class Batcher {
     for (;;) {
       // A batch overtakes less urgent ones that lie ready in the device's thread, so it need not wait here for them.
       const lane = this.#queue.firstLane;
-      const ahead = (each: Device): number => each.inFlightUpTo(lane);
+      const ahead = (each: Device): number => (each.isDead ? Infinity : each.inFlightUpTo(lane));
       const device = this.#devices.reduce((a, b) => (ahead(b) < ahead(a) ? b : a));
-      if (ahead(device) >= this.#batchesAhead) return;
+      // If all are dead, each says so.
+      if (ahead(device) >= this.#batchesAhead && !device.isDead) return;
       const batch = this.#queue.take({
         cost: this.#cost.cost,
         maxTokens: this.#share(),
@@ -120,34 +122,43 @@ export class Batcher {
     return Math.min(this.#budget.tokens, Math.max(share, MIN_SHARE_TOKENS));
   }
 
-  async #run(device: Device, pairs: readonly QueuedPair[]): Promise<void> {
+  /** @returns whether the device got through it in one pass. */
+  async #run(device: Device, pairs: readonly QueuedPair[]): Promise<boolean> {
     const startedAt = Date.now();
+    let reply: InferReply;
     try {
       const lane = mostUrgent(pairs);
       const expectedMs = predictMs(this.#cost.cost, pairs.length, longest(pairs));
-      const { logits, durationMs } = await device.run(toBatch(pairs), { lane, expectedMs });
-      this.#learn(pairs, durationMs);
-      this.#onBatch(report(device, pairs, startedAt, durationMs));
-      const odd: QueuedPair[] = [];
-      for (let row = 0; row < pairs.length; row++) {
-        if (Number.isFinite(logits[row])) this.#settle(pairs[row]!, logits[row]!);
-        else odd.push(pairs[row]!);
-      }
-      for (const pair of odd) await this.#judge(device, pair);
+      reply = await device.run(toBatch(pairs), { lane, expectedMs });
     } catch (error) {
-      if (CoreError.isInstance(error) && error.code === "engine_crashed") {
-        for (const pair of pairs) pair.reject(error);
-      } else if (pairs.length === 1) {
-        await this.#judge(device, pairs[0]!);
-      } else {
-        this.#budget.failed(paddedTokens(pairs));
-        const half = Math.ceil(pairs.length / 2);
-        await Promise.all([
-          this.#run(device, pairs.slice(0, half)),
-          this.#run(device, pairs.slice(half)),
-        ]);
-      }
+      await this.#runHalves(device, pairs, error);
+      return false;
     }
+    const { logits, durationMs } = reply;
+    this.#learn(pairs, durationMs);
+    const odd: QueuedPair[] = [];
+    for (let row = 0; row < pairs.length; row++) {
+      if (Number.isFinite(logits[row])) this.#settle(pairs[row]!, logits[row]!);
+      else odd.push(pairs[row]!);
+    }
+    this.#onBatch(report(device, pairs, startedAt, durationMs));
+    for (const pair of odd) await this.#judge(device, pair);
+    return true;
+  }
+
+  async #runHalves(device: Device, pairs: readonly QueuedPair[], error: unknown): Promise<void> {
+    if (CoreError.isInstance(error) && error.code === "engine_crashed") {
+      for (const pair of pairs) pair.reject(error);
+      return;
+    }
+    if (pairs.length === 1) return this.#judge(device, pairs[0]!);
+    const half = Math.ceil(pairs.length / 2);
+    const passed = await Promise.all([
+      this.#run(device, pairs.slice(0, half)),
+      this.#run(device, pairs.slice(half)),
+    ]);
+    // Else one of the pairs is to blame, and not how many they were.
+    if (passed.every(Boolean)) this.#budget.failed(paddedTokens(pairs));
   }
 
   #settle(pair: QueuedPair, logit: number): void {
@@ -160,8 +171,9 @@ export class Batcher {
    * nothing can be said of this one, and this process can score no more; else the pair has one more try.
    */
   async #judge(device: Device, pair: QueuedPair): Promise<void> {
+    const expectedMs = predictMs(this.#cost.cost, 1, pair.tokens);
     try {
-      const { logits } = await device.run(this.#harmless(), { lane: pair.lane });
+      const { logits } = await device.run(this.#harmless(), { lane: pair.lane, expectedMs });
       if (!Number.isFinite(logits[0])) throw new Error(`it answers ${logits[0]}`);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -169,7 +181,7 @@ export class Batcher {
       return pair.reject(new CoreError("engine_crashed", message, { cause }));
     }
     try {
-      const { logits } = await device.run(toBatch([pair]), { lane: pair.lane });
+      const { logits } = await device.run(toBatch([pair]), { lane: pair.lane, expectedMs });
       if (Number.isFinite(logits[0])) return this.#settle(pair, logits[0]!);
       const message = `the model answered ${logits[0]} for this pair`;
       pair.fail({ code: "score_not_finite", message });
@@ -208,7 +220,7 @@ export interface BatcherOptions {
   /** Largest share of a batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
   readonly onBatch: (report: BatchReport) => void;
-  /** A batch of one pair that every device has scored when it was opened. */
+  /** A batch of one pair that the model has scored when it was loaded. */
   readonly harmless: () => TokenBatch;
 }
 

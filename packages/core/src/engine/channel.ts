@@ -47,6 +47,10 @@ export class ThreadChannel<Ready, Request, Reply> {
     return this.#ready.promise;
   }
 
+  get isDead(): boolean {
+    return this.#death !== undefined;
+  }
+
   get pending(): number {
     return this.#pending.size;
   }

@@ -31,6 +31,11 @@ export class Device {
     return new Device(channel, await channel.ready);
   }
 
+  /** Its thread has ended: every batch is refused. */
+  get isDead(): boolean {
+    return this.#channel.isDead;
+  }
+
   /** Batches sent and not yet answered. */
   get inFlight(): number {
     return this.#channel.pending;

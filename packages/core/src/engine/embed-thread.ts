@@ -3,10 +3,9 @@ import { openBackend } from "../backend/backends.ts";
 import { Packer } from "../batch/pack.ts";
 import { CoreError } from "../errors.ts";
 import { pool, type EmbeddingConfig } from "../model/embedding.ts";
-import { maxTokens } from "../model/cross-encoder.ts";
+import { maxTokens, openTokenizer } from "../model/cross-encoder.ts";
 import type { ModelFolder } from "../model/folder.ts";
 import { parseSingleTemplate } from "../tokenize/template.ts";
-import { TextTokenizer } from "../tokenize/tokenizer.ts";
 import { serveThread } from "./channel.ts";
 
 export interface EmbedData {
@@ -35,10 +34,11 @@ const BATCH_TOKENS = 4096;
 await serveThread<EmbedData, EmbedFacts, EmbedRequest, EmbedReply>(
   async ({ folder, config, backend }) => {
     const session = await openBackend(folder.weights, backend);
-    const tokenizer = new TextTokenizer(folder.tokenizerJson, folder.tokenizerConfig);
+    const tokenizer = openTokenizer(folder);
     const { before, after } = parseSingleTemplate(folder.tokenizerJson);
     const packer = new Packer(folder.config.pad_token_id ?? 0);
-    const room = maxTokens(folder) - before.length - after.length;
+    const longest = Math.min(maxTokens(folder), config.maxTokens);
+    const room = longest - before.length - after.length;
     const encode = (text: string): number[] => [
       ...before,
       ...tokenizer.encodeStart(text, room).ids.slice(0, room),

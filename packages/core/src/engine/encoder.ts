@@ -1,6 +1,7 @@
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { ThreadChannel } from "./channel.ts";
 import type { ScoreRequest, Texts } from "./request.ts";
+import { DEFAULT_LANE } from "./submission.ts";
 import type { KeptFailure, KeptScore, ScoreCache } from "./score-cache.ts";
 import type { TokenizeData, TokenizeReply, TokenizeRequest } from "./tokenize-thread.ts";
 
@@ -29,16 +30,20 @@ export class Encoder {
   }
 
   /**
-   * @param lane A more urgent request overtakes those that wait. Default 1.
+   * @param lane A more urgent request overtakes those that wait. Default 3.
    * @throws CoreError `invalid_input` or `query_too_long`; `engine_crashed` if the thread died.
    */
-  async encode(request: ScoreRequest, lane = 1): Promise<EncodedRest> {
+  async encode(request: ScoreRequest, lane: number = DEFAULT_LANE): Promise<EncodedRest> {
     const reply = await this.#channel.call({ encode: request }, movable(request), lane);
     return { ...reply, encoded: reply.encoded! };
   }
 
   /** Asks the cache first, and has only the other documents tokenised. Throws as `encode`. */
-  async encodeUnknown(request: ScoreRequest, cache: ScoreCache, lane = 1): Promise<EncodedRest> {
+  async encodeUnknown(
+    request: ScoreRequest,
+    cache: ScoreCache,
+    lane: number = DEFAULT_LANE,
+  ): Promise<EncodedRest> {
     const read = await this.#channel.call({ hold: request }, movable(request), lane);
     const { ticket, digests } = read.held!;
     const known = await cache.get(digests);

@@ -13,6 +13,7 @@ import {
   type Encode,
   type Probe,
 } from "./calibration.ts";
+import { CoreError } from "../errors.ts";
 import { Device } from "./device.ts";
 import { Encoder } from "./encoder.ts";
 import { usableCores } from "./usable-cores.ts";
@@ -62,8 +63,15 @@ export async function openEngine(
     return { encoder, ...found, probe: await probe(found.devices[0]!, encode) };
   } catch (error) {
     await Promise.all([encoder.close(), pool.close()]);
-    throw error;
+    throw asLoadError(error);
   }
+}
+
+/** What fails on the first pairs of all would fail on all. */
+function asLoadError(error: unknown): unknown {
+  if (!CoreError.isInstance(error) || error.code !== "inference_failed") return error;
+  const message = `the graph cannot be run: ${error.message}`;
+  return new CoreError("model_unsupported", message, { field: "model", cause: error });
 }
 
 /** What is open, so that whatever fails leaves no thread behind. */
@@ -117,12 +125,18 @@ async function openDevices(
   const one: CoreSplit = { sessions: 1, intraOpThreads: threads };
   const fitting = coreSplits(threads).filter(({ sessions }) => fits(folder, sessions));
   const splits = canSplit && fitting.length > 0 ? fitting : [one];
-  const open = ({ sessions, intraOpThreads }: CoreSplit): Promise<Device[]> =>
-    pool.open(
-      Array.from({ length: sessions }, () =>
-        Device.open(folder, { device, intraOpThreads, deviceOptions }),
-      ),
-    );
+  const open = async ({ sessions, intraOpThreads }: CoreSplit): Promise<Device[]> => {
+    const several = (count: number): Promise<Device[]> =>
+      pool.open(
+        Array.from({ length: count }, () =>
+          Device.open(folder, { device, intraOpThreads, deviceOptions }),
+        ),
+      );
+    if (device !== "auto") return several(sessions);
+    // What loads decides: of a GPU one session is all of it.
+    const [first] = await several(1);
+    return first!.name === "cpu" ? [first!, ...(await several(sessions - 1))] : [first!];
+  };
   const { calibrationFolder } = options;
   if (calibrationFolder === undefined) {
     return { devices: await open(splits[0]!), calibration: undefined };

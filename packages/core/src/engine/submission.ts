@@ -52,7 +52,7 @@ export class Submission {
     this.#onAbandon = onAbandon;
     this.#signal = options.signal;
     if (this.#remaining === 0) this.#resolve();
-    if (this.#signal?.aborted) this.reject(this.#signal.reason);
+    else if (this.#signal?.aborted) this.reject(this.#signal.reason);
     else this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 

@@ -1,6 +1,6 @@
 /**
- * How large a batch may be, in padded tokens. A forward pass that throws (out of memory, most of all)
- * halves it below the size that failed; every batch that succeeds lets it recover by a little, so the
+ * How large a batch may be, in padded tokens. A batch of which both halves pass was too large (for the memory, most
+ * of all): that halves it below the size that failed; every batch that succeeds lets it recover by a little, so the
  * next try at the old size comes after some hundred batches.
  */
 export class TokenBudget {
@@ -16,7 +16,7 @@ export class TokenBudget {
     return Math.floor(this.#tokens);
   }
 
-  /** @param paddedTokens Of the batch that threw. */
+  /** @param paddedTokens Of the batch that was too large. */
   failed(paddedTokens: number): void {
     this.#tokens = Math.max(LEAST_TOKENS, Math.min(this.#tokens, paddedTokens) / 2);
   }

@@ -5,7 +5,7 @@ import { encodePairs } from "../tokenize/pairs.ts";
 import { parsePairTemplate } from "../tokenize/template.ts";
 import { TextTokenizer } from "../tokenize/tokenizer.ts";
 import type { Activation, ModelFacts, PointwiseFamily, PointwiseModel } from "./family.ts";
-import type { ModelConfig, ModelFolder } from "./folder.ts";
+import type { ModelFolder } from "./folder.ts";
 
 /**
  * Sequence-classification cross-encoders with one label, of the BERT and XLM-RoBERTa layouts: MiniLM,
@@ -15,10 +15,19 @@ import type { ModelConfig, ModelFolder } from "./folder.ts";
 export const crossEncoder: PointwiseFamily = {
   kind: "pointwise",
   name: "cross-encoder",
-  accepts: ({ config }) =>
-    config.architectures?.some((name) => name.endsWith("ForSequenceClassification")) ?? false,
+  accepts: ({ config: { architectures, model_type: type } }) =>
+    Array.isArray(architectures) &&
+    architectures.some((name) => String(name).endsWith("ForSequenceClassification")) &&
+    ![type, ...architectures].some((name) => DECODER.test(String(name))),
   open: openCrossEncoder,
 };
+
+/**
+ * Language models with a classification head. They read a prompt, and padding on the left: laid out like an encoder's
+ * pair they would answer, and wrongly.
+ */
+const DECODER =
+  /^(?:llama|mi[sx]tral|qwen|gemma|phi|gpt|opt|bloom|falcon|stablelm|olmo|minicpm|internlm|granite|smollm|cohere|deepseek)/iu;
 
 function openCrossEncoder(folder: ModelFolder): PointwiseModel {
   const { config } = folder;
@@ -32,7 +41,7 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
     revision: folder.revision,
     dtype: folder.dtype,
     maxTokens: maxTokens(folder),
-    activation: activationOf(config),
+    activation: activationOf(folder),
     ...(config.rankfleet?.first_stage_weight === undefined
       ? {}
       : { firstStageWeight: config.rankfleet.first_stage_weight }),
@@ -42,7 +51,7 @@ function openCrossEncoder(folder: ModelFolder): PointwiseModel {
   return {
     facts,
     encode: (query, documents, policy) => {
-      tokenizer ??= new TextTokenizer(folder.tokenizerJson, folder.tokenizerConfig);
+      tokenizer ??= openTokenizer(folder);
       return encodePairs(query, documents, policy, {
         tokenizer,
         template,
@@ -137,9 +146,40 @@ function padTokenId({ config, tokenizerJson, tokenizerConfig }: ModelFolder): nu
   return config.pad_token_id ?? added?.id ?? 0;
 }
 
-/** Sentence Transformers' rule: sigmoid for one label, unless the config names another function. */
-function activationOf(config: ModelConfig): Activation {
-  const named =
+/** @throws CoreError `model_folder_invalid` if the file is no tokenizer that can be built. */
+export function openTokenizer({
+  path,
+  tokenizerJson,
+  tokenizerConfig,
+}: ModelFolder): TextTokenizer {
+  try {
+    return new TextTokenizer(tokenizerJson, tokenizerConfig);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CoreError(
+      "model_folder_invalid",
+      `${path}/tokenizer.json makes no tokenizer: ${why}`,
+      { field: "model", cause },
+    );
+  }
+}
+
+/**
+ * Sentence Transformers' rule: sigmoid for one label, unless the config names the identity.
+ *
+ * @throws CoreError `model_unsupported` if it names another function.
+ */
+function activationOf({ path, config }: ModelFolder): Activation {
+  const named: unknown =
     config.sentence_transformers?.activation_fn ?? config.sbert_ce_default_activation_function;
-  return named?.endsWith(".Identity") ? "identity" : "sigmoid";
+  if (named === undefined || named === null) return "sigmoid";
+  const text = typeof named === "string" ? named : JSON.stringify(named);
+  const name = text.split(".").at(-1);
+  if (name === "Identity") return "identity";
+  if (name === "Sigmoid") return "sigmoid";
+  throw new CoreError(
+    "model_unsupported",
+    `${path} has the activation ${text}; Sigmoid and Identity are known`,
+    { field: "model" },
+  );
 }

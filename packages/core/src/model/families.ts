@@ -15,7 +15,7 @@ export function openModel(folder: ModelFolder): PointwiseModel {
   throw new CoreError(
     "model_unsupported",
     `${folder.path}: no family here scores a ${type ?? "model without model_type"} ` +
-      `(${architectures?.join(", ") ?? "no architectures"}). Families: ${FAMILIES.map((f) => f.name).join(", ")}`,
+      `(${architectures === undefined ? "no architectures" : String(architectures)}). Families: ${FAMILIES.map((f) => f.name).join(", ")}`,
     { field: "model" },
   );
 }

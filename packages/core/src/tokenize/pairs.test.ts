@@ -106,6 +106,26 @@ test("a query that is cut is said, refused with refuse, and whole in split where
   expect(split!.documents[0]).toMatchObject({ pairs: 1, isTruncated: false });
 });
 
+test("split keeps the whole query in each part with only_second, and refuses one that leaves no room", () => {
+  const query = "red bike ".repeat(10).trim();
+  const whole = tokenizer.encode(query).length;
+  const policy = { longDocuments: "split", truncation: "only_second" } as const;
+  const { pairs, documents } = encode(query, ["a blue car ".repeat(20)], policy);
+  expect(documents[0]!.pairs).toBeGreaterThan(1);
+  for (const second of pairs.secondStarts) expect(second).toBe(whole + 2);
+  const long = "red bike ".repeat(40);
+  expect(() => encode(long, ["car"], policy)).toThrow(
+    expect.objectContaining({ code: "query_too_long" }),
+  );
+});
+
+test("refuse takes a document that fits once it is cut to maxTokensPerDocument", () => {
+  const policy = { longDocuments: "refuse", maxTokensPerDocument: 5 } as const;
+  const [document] = encode("red bike", ["a blue car ".repeat(20)], policy).documents;
+  expect(document).toMatchObject({ pairs: 1, isTruncated: true });
+  expect(document!.failure).toBeUndefined();
+});
+
 test("where the document's tokens are of type 0, no token is of type 1", () => {
   const template = { ...parsePairTemplate(folder.tokenizerJson), documentType: 0 };
   const model = { tokenizer, template, maxTokens: 32 };

@@ -90,8 +90,10 @@ export function encodePairs(
 
 interface DocumentIds {
   readonly ids: readonly number[];
-  /** `ids` is not the whole document. */
+  /** `ids` is not the whole document, for there is no room for more. */
   readonly isCut: boolean;
+  /** Nor is it, for the policy allows no more tokens. */
+  readonly isCapped: boolean;
 }
 
 function queryIds(
@@ -105,8 +107,7 @@ function queryIds(
     throw new CoreError("invalid_input", "has no token that the model knows how to read", {
       field: "query",
     });
-  const mustBeWhole = policy.longDocuments !== "split" && policy.truncation === "only_second";
-  if (mustBeWhole && ids.length >= room) {
+  if (policy.truncation === "only_second" && ids.length >= room) {
     throw new CoreError(
       "query_too_long",
       `leaves no room for a document, of which there is for ${room} tokens in all; shorten it or use truncation "longest_first"`,
@@ -126,12 +127,12 @@ function documentIds(
   if (policy.longDocuments === "split" && cap === undefined) {
     // No more than what is refused for its many parts.
     const { ids } = tokenizer.encodeStart(document, MAX_PARTS_PER_DOCUMENT * room);
-    return { ids, isCut: false };
+    return { ids, isCut: false, isCapped: false };
   }
   const limit = policy.longDocuments === "split" ? cap! : Math.min(cap ?? Infinity, room);
   const { ids, isComplete } = tokenizer.encodeStart(document, limit + 1);
   const isCapped = cap !== undefined && ids.length > cap;
-  return { ids: isCapped ? ids.slice(0, cap) : ids, isCut: isCapped || !isComplete };
+  return { ids: isCapped ? ids.slice(0, cap) : ids, isCut: !isCapped && !isComplete, isCapped };
 }
 
 /** Lays pairs out one after the other in growing arrays. */
@@ -161,9 +162,9 @@ class PairEncoder {
     const before = this.#ids.length;
     const isTruncated =
       policy.longDocuments === "split"
-        ? this.#addParts(document)
+        ? this.#addParts(document, policy)
         : this.#addWhole(document, policy);
-    return { tokens: this.#ids.length - before, isTruncated };
+    return { tokens: this.#ids.length - before, isTruncated: isTruncated || document.isCapped };
   }
 
   finish(): EncodedPairs {
@@ -193,13 +194,14 @@ class PairEncoder {
     return isTruncated;
   }
 
-  #addParts({ ids, isCut }: DocumentIds): boolean {
+  #addParts({ ids, isCut }: DocumentIds, { truncation }: LengthPolicy): boolean {
     if (this.#query.length + ids.length <= this.#room) {
       this.#push(this.#query.length, ids, 0, ids.length);
       return isCut;
     }
-    // A query takes at most half of a part: else every part would hold next to nothing.
-    const query = Math.min(this.#query.length, Math.floor(this.#room / 2));
+    // A query that may be cut takes at most half of a part: else every part would hold next to nothing.
+    const most = truncation === "only_second" ? this.#room : Math.floor(this.#room / 2);
+    const query = Math.min(this.#query.length, most);
     const part = this.#room - query;
     const parts = Math.ceil(ids.length / part);
     if (parts > MAX_PARTS_PER_DOCUMENT) {

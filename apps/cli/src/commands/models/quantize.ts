@@ -1,5 +1,5 @@
 import { cp, mkdir, readFile, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join, relative, resolve, sep } from "node:path";
 import { CoreError, openModelFolder, Reranker } from "@rankfleet/core";
 import {
   calibrateActivations,
@@ -22,6 +22,7 @@ interface QuantizeFlags {
 
 /** Of the calibration text, the share that is kept to compare scores on. */
 const HELD_OUT = 0.2;
+const LEAST_REQUESTS = 5;
 
 /** `rankfleet models quantize` */
 export async function quantizeModel(folder: string, flags: QuantizeFlags): Promise<void> {
@@ -37,6 +38,8 @@ async function quantize(folder: string, flags: QuantizeFlags, signal: AbortSigna
   const source = await openModelFolder(folder, "fp32");
   if (resolve(flags.out) === source.path)
     throw wrong("out", "must be another folder than the model's");
+  if (!relative(source.path, resolve(flags.out)).startsWith(`..`))
+    throw wrong("out", "must not lie inside the model's folder, which is copied there");
   if (flags.calibration === undefined) {
     throw wrong(
       "calibration",
@@ -65,7 +68,17 @@ async function quantize(folder: string, flags: QuantizeFlags, signal: AbortSigna
   await writeModel(file, model);
   const before = await measure(folder, "fp32", heldOut);
   const after = await measure(flags.out, dtype, heldOut);
-  const differences = before.logits.map((logit, i) => Math.abs(logit - after.logits[i]!));
+  const pairs = before.logits.flatMap((logits, request) =>
+    logits.flatMap((logit, i) => {
+      const other = after.logits[request]![i];
+      return logit === null || other === null || other === undefined
+        ? []
+        : [{ request, before: logit, after: other }];
+    }),
+  );
+  if (pairs.length === 0)
+    throw wrong("calibration", "has no pair to compare on that can be scored");
+  const differences = pairs.map((pair) => Math.abs(pair.before - pair.after));
   const report = {
     out: flags.out,
     dtype,
@@ -74,24 +87,24 @@ async function quantize(folder: string, flags: QuantizeFlags, signal: AbortSigna
     pairsPerSecond: { before: before.pairsPerSecond, after: after.pairsPerSecond },
     batchInvariant: after.batchInvariant,
     heldOut: {
-      pairs: differences.length,
-      meanDifference: differences.reduce((sum, value) => sum + value, 0) / differences.length,
+      pairs: pairs.length,
+      meanDifference: differences.reduce((sum, value) => sum + value, 0) / pairs.length,
       largestDifference: Math.max(...differences),
-      spread: deviation(before.logits),
-      orderKept: sameOrder(before.logits, after.logits),
+      spread: deviation(pairs.map((pair) => pair.before)),
+      orderKept: sameOrder(pairs),
     },
   };
   process.stdout.write(`${flags.json ? JSON.stringify(report) : describe(report)}\n`);
 }
 
+/** So many pairs, of as many requests as there are: of long ones the first documents. */
 async function readCalibration(file: string, pairs: number): Promise<CalibrationRequest[]> {
   const content = await readFile(file, "utf8").catch(() => {
     throw wrong("calibration", `cannot be read: ${file}`);
   });
   const requests: CalibrationRequest[] = [];
-  let count = 0;
   for (const [index, line] of content.split("\n").entries()) {
-    if (line.trim() === "" || count >= pairs) continue;
+    if (line.trim() === "" || requests.length === pairs) continue;
     const request = readLine(line);
     if (request === undefined) {
       throw wrong(
@@ -100,10 +113,15 @@ async function readCalibration(file: string, pairs: number): Promise<Calibration
       );
     }
     requests.push(request);
-    count += request.documents.length;
   }
-  if (requests.length >= 5) return requests;
-  throw wrong("calibration", `${file} has ${requests.length} requests; at least 5 are needed`);
+  if (requests.length < LEAST_REQUESTS) {
+    throw wrong(
+      "calibration",
+      `${file} has ${requests.length} requests; at least ${LEAST_REQUESTS} are needed`,
+    );
+  }
+  const most = Math.ceil(pairs / requests.length);
+  return requests.map(({ query, documents }) => ({ query, documents: documents.slice(0, most) }));
 }
 
 function readLine(line: string): CalibrationRequest | undefined {
@@ -132,19 +150,24 @@ async function requireRoom(from: string, to: string): Promise<void> {
   }
 }
 
-/** Everything but the source's own weights. */
+/** Everything but the source's own weights, of whatever format; what is linked to (a hub's cache) as files. */
 async function copyFolder(from: string, to: string): Promise<void> {
   await mkdir(join(to, "onnx"), { recursive: true });
-  const isWeights = (path: string): boolean => /\.onnx(?:[._]data.*)?$/u.test(path);
-  await cp(from, to, { recursive: true, filter: (path) => !isWeights(path) });
+  const isWeights = (path: string): boolean =>
+    relative(from, path)
+      .split(sep)
+      .some((name) => WEIGHTS.test(name));
+  await cp(from, to, { recursive: true, dereference: true, filter: (path) => !isWeights(path) });
 }
 
-/** Logits of all pairs, and the speed of a single thread on them. */
+const WEIGHTS = /\.(?:onnx(?:[._]data.*)?|safetensors|bin|pt|h5|msgpack|ot)$/u;
+
+/** Logits of all documents, null where there is none, and the speed of a single thread on them. */
 async function measure(
   folder: string,
   dtype: string,
   requests: readonly CalibrationRequest[],
-): Promise<{ logits: number[]; pairsPerSecond: number; batchInvariant: boolean }> {
+): Promise<{ logits: (number | null)[][]; pairsPerSecond: number; batchInvariant: boolean }> {
   const reranker = await Reranker.load(folder, {
     dtype,
     device: "cpu",
@@ -152,16 +175,16 @@ async function measure(
     isSharing: false,
   });
   try {
-    const score = async (): Promise<number[]> => {
+    const score = async (): Promise<(number | null)[][]> => {
       const all = await Promise.all(requests.map((texts) => reranker.score({ texts })));
-      return all.flatMap(({ documents }) =>
-        documents.map((document) => (document.state === "scored" ? document.logit : 0)),
+      return all.map(({ documents }) =>
+        documents.map((document) => (document.state === "scored" ? document.logit : null)),
       );
     };
     const logits = await score();
     const start = performance.now();
     await score();
-    const pairsPerSecond = (1000 * logits.length) / (performance.now() - start);
+    const pairsPerSecond = (1000 * logits.flat().length) / (performance.now() - start);
     return { logits, pairsPerSecond, batchInvariant: reranker.facts.batchInvariant === true };
   } finally {
     await reranker.close();
@@ -173,19 +196,23 @@ function deviation(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
 }
 
-/** The share of pairs of pairs that stand in the same order. */
-function sameOrder(before: readonly number[], after: readonly number[]): number {
+interface ComparedPair {
+  readonly request: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** Of any two documents of one query, the share that stand in the same order; of a query with one, there are none. */
+function sameOrder(pairs: readonly ComparedPair[]): number | undefined {
   let [same, all] = [0, 0];
-  for (let i = 0; i < before.length; i++) {
-    for (let j = i + 1; j < before.length; j++) {
-      if (before[i] === before[j]) continue;
+  for (const [i, one] of pairs.entries()) {
+    for (const other of pairs.slice(i + 1)) {
+      if (one.request !== other.request || one.before === other.before) continue;
       all++;
-      const rose = before[i]! < before[j]!;
-      const rises = after[i]! < after[j]!;
-      if (rose === rises) same++;
+      if (one.before < other.before === one.after < other.after) same++;
     }
   }
-  return all === 0 ? 1 : same / all;
+  return all === 0 ? undefined : same / all;
 }
 
 function describe(report: {
@@ -200,7 +227,7 @@ function describe(report: {
     meanDifference: number;
     largestDifference: number;
     spread: number;
-    orderKept: number;
+    orderKept: number | undefined;
   };
 }): string {
   const { bytes, pairsPerSecond, heldOut } = report;
@@ -214,7 +241,11 @@ function describe(report: {
     "",
     `${report.layers} layers quantised; batch invariant: ${report.batchInvariant ? "yes" : "no"}`,
     `on ${heldOut.pairs} held-out pairs a logit moves by ${heldOut.meanDifference.toPrecision(2)} in the mean and ${heldOut.largestDifference.toPrecision(2)} at most (their spread is ${heldOut.spread.toPrecision(2)});`,
-    `${(100 * heldOut.orderKept).toFixed(1)} % of them stand in the same order`,
+    ...(heldOut.orderKept === undefined
+      ? []
+      : [
+          `of two documents of one query ${(100 * heldOut.orderKept).toFixed(1)} % keep their order`,
+        ]),
     `${report.out} is ready: rankfleet worker --model ${report.out}`,
   ].join("\n");
 }
