@@ -2,7 +2,7 @@ import { Backlog, BacklogSweeper } from "@rankfleet/queue";
 import { keysFor, parseJobId } from "@rankfleet/queue/contract";
 import type { BackpressureError, RerankRequest } from "@rankfleet/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { TestFleet } from "./support/fleet.ts";
+import { metric, TestFleet } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { requests } from "./support/texts.ts";
 
@@ -60,6 +60,20 @@ test("what is queued is counted once and taken off once, however a job ends", as
       /:(?:payload|queued|backlog|parts|suspects)/u.test(key),
     );
   await expect.poll(left).toEqual([]);
+});
+
+test("every worker tells how much is queued, and how long the fleet needs for it", async () => {
+  const worker = await slowWorker();
+  const client = fleet.client({ model: "sim" });
+  const jobs = await Promise.all(ofTenant("a", 40, 250).map((request) => client.enqueue(request)));
+  const told = (name: string): Promise<number> => metric(worker, `${name}{model="sim"}`);
+  // With the next sign of life.
+  await expect.poll(() => told("rankfleet_backlog_pairs"), { timeout: 7_000 }).toBeGreaterThan(0);
+  // At 1,000 pairs a second, as the worker's device has; how many tokens that is it has to learn.
+  const seconds = await told("rankfleet_backlog_seconds");
+  expect(seconds).toBeGreaterThan(0);
+  await Promise.all(jobs.map((job) => job.cancel()));
+  await expect.poll(() => told("rankfleet_backlog_pairs"), { timeout: 7_000 }).toBe(0);
 });
 
 test("a job that has ended before it is counted in is not counted", async () => {

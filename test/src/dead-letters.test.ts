@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { keysFor } from "@rankfleet/queue/contract";
+import type { RerankRequest } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cli, TestFleet } from "./support/fleet.ts";
@@ -66,6 +67,58 @@ test("a job that was given up is listed, shown, tried again as new, and gone", a
   expect((await client.job(job.id).result()).results).toHaveLength(40);
   await expect.poll(() => client.deadLetters.list("box")).toEqual([]);
   expect(await client.deadLetters.redrive(job.id)).toBe("not_found");
+});
+
+/** Of more than 32 KB of text, so that it lies beside the job. */
+const claimed = (query: string): RerankRequest => ({
+  query,
+  documents: requests(1, 60)[0]!.documents.map((each) => `${each as string} `.repeat(4)),
+});
+
+test("a job whose worker died after its failure was recorded is a dead letter all the same", async () => {
+  await fleet.killWorkers();
+  const worker = await fleet.worker();
+  const client = fleet.client();
+  await client.rerank(requests(1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue(claimed("recorded, and not yet set aside"));
+  const jobId = job.id.split("@")[0]!;
+  const failure = { code: "worker_killed", message: "recorded" };
+  await fleet.redis.set(keys.result(jobId), JSON.stringify({ v: 1, state: "failed", failure }));
+  await fleet.redis.hset(`rankfleet:{box}:${jobId}`, "ats", 1);
+  worker.child.kill("SIGCONT");
+  const letter = async (): Promise<unknown> =>
+    (await client.deadLetters.list("box")).find(({ id }) => id === job.id);
+  await expect.poll(letter).toMatchObject({ code: "worker_killed", message: "recorded" });
+  expect(await client.deadLetters.redrive(job.id)).toBe("redriven");
+  expect((await job.result()).results).toHaveLength(60);
+  await fleet.killWorkers();
+});
+
+test("a job that reached the queue twice is no dead letter when it is met again, and leaves no texts", async () => {
+  await fleet.killWorkers();
+  const worker = await fleet.worker();
+  const client = fleet.client();
+  await client.rerank(requests(1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue(claimed("sent twice"));
+  const jobId = job.id.split("@")[0]!;
+  const data = JSON.parse((await fleet.redis.hget(`rankfleet:{box}:${jobId}`, "data"))!) as object;
+  const texts = (await fleet.redis.getBuffer(keys.payload(jobId)))!;
+  worker.child.kill("SIGCONT");
+  const { results } = await job.result();
+  const before = await client.deadLetters.list("box");
+  const queue = new Queue("{box}", { connection: fleet.redis, prefix: "rankfleet" });
+  for (const isWithTexts of [false, true]) {
+    if (isWithTexts) await fleet.redis.set(keys.payload(jobId), texts);
+    await queue.add("rerank", data, { jobId, priority: 1, attempts: 3, removeOnComplete: true });
+    await expect.poll(() => fleet.redis.exists(`rankfleet:{box}:${jobId}`)).toBe(0);
+    expect(await client.deadLetters.list("box")).toEqual(before);
+    expect((await client.job(job.id).result()).results).toEqual(results);
+    expect(await fleet.redis.exists(keys.payload(jobId))).toBe(0);
+  }
+  await queue.close();
+  await fleet.killWorkers();
 });
 
 test("who cancels a job too late does not take the texts from its dead letter", async () => {

@@ -60,7 +60,8 @@ test("a job that was cancelled while it is in a worker's hand can be made again 
     await expect.poll(() => job.status()).toBe("active");
     expect(await job.cancel()).toBe(true);
     const again = await client.enqueue(keyed);
-    expect(again.id).toBe(job.id);
+    expect(again.id).not.toBe(job.id);
+    expect((await client.enqueue(keyed)).id).toBe(again.id);
     expect((await again.result()).results).toHaveLength(200);
   }
 });

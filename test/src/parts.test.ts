@@ -169,3 +169,13 @@ test("an idempotent repeat of a large job is the same job", async () => {
   const other = { ...request, query: "something else" };
   await expect(client.enqueue(other)).rejects.toMatchObject({ code: "idempotency_conflict" });
 });
+
+test("a large job whose parts Redis has forgotten meanwhile ends with a failure, and not without one", async () => {
+  const worker = await fleet.worker(slow);
+  await client.rerank({ ...large(10), model: "simulated" });
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue({ ...large(600), model: "simulated" });
+  await fleet.redis.del(keysFor().model("simulated").parts(job.id.split("@")[0]!));
+  worker.child.kill("SIGCONT");
+  await expect(job.result()).rejects.toMatchObject({ code: "payload_missing" });
+});

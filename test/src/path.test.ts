@@ -175,7 +175,7 @@ test("a key is free again once its failed result is forgotten, also while its de
     const request = { query, documents: texts, idempotencyKey: `failed ${count}` };
     await client.rerank({ query: `${query} ${count}`, documents: texts });
     const keys = keysFor().model("box");
-    const jobId = newJobId({ key: request.idempotencyKey, tenant: undefined });
+    const jobId = newJobId({ key: request.idempotencyKey, models: ["box"] });
     // As a dead letter of a day ago stands there: given up, its record gone.
     const letterId = count === 3 ? jobId : `${jobId}~0`;
     const base = `rankfleet:${keys.queue("standard")}`;
@@ -279,10 +279,24 @@ describe("a job that waits", () => {
     );
     setTimeout(() => controller.abort(new Error("enough")), 200);
     await expect(waiting).rejects.toThrow("enough");
-    const id = formatJobId(newJobId({ key: "aborted" }), [model]);
+    const id = formatJobId(newJobId({ key: "aborted", models: [model] }), [model]);
     expect(await client.job(id).status()).toBe("cancelled");
     const again = await client.enqueue({ query, documents, model, idempotencyKey: "aborted" });
-    expect([again.id, await again.status()]).toEqual([id, "waiting"]);
+    expect(again.id).not.toBe(id);
+    expect(await again.status()).toBe("waiting");
+    expect(await client.job(id).status()).toBe("cancelled");
+  });
+
+  test("is not cancelled by a caller that met it under its key", async () => {
+    const controller = new AbortController();
+    const request = { query, documents, model, idempotencyKey: "shared" };
+    const job = await fleet.client().enqueue(request);
+    const met = fleet.client().rerank(request, { signal: controller.signal });
+    const late = fleet.client().rerank({ ...request, deadline: Date.now() + 300 });
+    setTimeout(() => controller.abort(new Error("enough")), 200);
+    await expect(met).rejects.toThrow("enough");
+    await expect(late).rejects.toBeInstanceOf(DeadlineExceededError);
+    expect(await job.status()).toBe("waiting");
   });
 
   test("survives its client, whose own waits end", async () => {

@@ -10,14 +10,14 @@ const keys = keysFor();
 let server: LocalRedis;
 let redis: Redis;
 let queue: Queue;
-let consumer: JobConsumer | undefined;
+const consumers: JobConsumer[] = [];
 beforeAll(async () => {
   server = await startLocalRedis();
   redis = new Redis(server.url, { maxRetriesPerRequest: null });
   queue = new Queue(NAME, { connection: redis, prefix: keys.prefix });
 });
 afterEach(async () => {
-  await consumer?.close();
+  await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
   await queue.obliterate({ force: true });
 });
 afterAll(async () => {
@@ -26,8 +26,8 @@ afterAll(async () => {
   await server.stop();
 });
 
-function consume(concurrency: number, handle: (delivery: Delivery) => Promise<void>): void {
-  consumer = new JobConsumer({
+function consume(concurrency: number, handle: (delivery: Delivery) => Promise<void>): JobConsumer {
+  const consumer = new JobConsumer({
     redis,
     keys,
     queue: NAME,
@@ -37,10 +37,19 @@ function consume(concurrency: number, handle: (delivery: Delivery) => Promise<vo
     onGivenUp: () => Promise.resolve(),
     onError: () => {},
   });
+  consumers.push(consumer);
+  return consumer;
 }
 
+/** With a priority, as all our jobs have. */
 const add = (jobs: number): Promise<unknown> =>
-  queue.addBulk(Array.from({ length: jobs }, (_, i) => ({ name: "rerank", data: { i } })));
+  queue.addBulk(
+    Array.from({ length: jobs }, (_, i) => ({
+      name: "rerank",
+      data: { i },
+      opts: { priority: 1 },
+    })),
+  );
 
 test("each job of many that wait is begun before the next one is taken", async () => {
   await add(20);
@@ -69,4 +78,46 @@ test("while a lone job is worked on, those that come are taken too, up to the co
   await add(4);
   await expect.poll(() => done).toBe(5);
   expect(most).toBe(3);
+});
+
+test("a worker that closes takes no job after that", async () => {
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  let begun = 0;
+  let closing: Promise<void> | undefined;
+  const consumer = consume(2, async () => {
+    begun++;
+    closing ??= consumer.close();
+    await add(1);
+    await ended;
+  });
+  await add(1);
+  await expect.poll(() => closing !== undefined).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  end();
+  await closing;
+  expect([begun, await queue.getPrioritizedCount()]).toEqual([1, 1]);
+});
+
+test("an idle worker hears at once of a job that another one hands back", async () => {
+  const begun: string[] = [];
+  const work = (name: string): JobConsumer =>
+    consume(1, async ({ signal }) => {
+      begun.push(name);
+      await new Promise((resolve, reject) => {
+        if (name === "second") resolve(undefined);
+        signal!.addEventListener("abort", () => reject(signal!.reason as Error));
+      });
+    });
+  const first = work("first");
+  await add(1);
+  await expect.poll(() => begun).toEqual(["first"]);
+  work("second");
+  // It has asked, and sleeps until something comes.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const closed = first.close();
+  first.handBack();
+  // It would look by itself after five seconds.
+  await expect.poll(() => begun, { timeout: 2_000 }).toEqual(["first", "second"]);
+  await closed;
 });

@@ -25,7 +25,7 @@ import type { Solitude } from "./solitude.ts";
  * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
  * a run is tried nothing else is scored in the process, so what kills it is among these.
  *
- * In Redis it is a hash: `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
+ * In Redis it is a hash: `revision` → the model's that scored, `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
  * `<index>` → what became of the document.
  */
 export class CarefulScoring {
@@ -64,6 +64,10 @@ export class CarefulScoring {
   ): Promise<ScoredRequest> {
     const start = performance.now();
     const key = this.#keys.model(this.#model).suspects(jobId);
+    const { revision } = this.#reranker.facts;
+    const before = await this.#redis.hget(key, "revision");
+    // Another revision's scores and deaths say nothing of this one.
+    if (before !== null && before !== revision) await this.#redis.del(key);
     const texts = await this.#solitude.alone(() => this.#read(key, request.texts));
     const { policy, firstStageScores } = request;
     const known = await this.#redis.hgetall(key);
@@ -103,8 +107,9 @@ export class CarefulScoring {
   }
 
   async #read(key: string, source: SerializedTexts): Promise<Texts> {
-    await this.#write(key, ["hincrby", "reading", 1], ["pexpire", KEPT_MS]);
-    const begun = await this.#redis.hget(key, "reading");
+    const { revision } = this.#reranker.facts;
+    await this.#write(key, ["hset", "revision", revision], ["pexpire", KEPT_MS]);
+    const begun = await this.#write(key, ["hincrby", "reading", 1]);
     if (Number(begun) > 2) {
       throw new RankfleetError(
         "worker_killed",

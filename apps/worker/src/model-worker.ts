@@ -124,7 +124,8 @@ export class ModelWorker {
     try {
       job = this.#parse(delivery);
       outcome = await this.#scoreAndSettle(delivery, job);
-      if (delivery.deaths > 0) await this.#careful.forget(jobId);
+      // Whoever has it now goes on from what is known.
+      if (delivery.deaths > 0 && outcome !== "lost_lock") await this.#careful.forget(jobId);
     } catch (cause) {
       // Stands if what follows throws, for the queue to know that the job has not ended.
       if (isPutOff(delivery, cause)) outcome = "put_off";
@@ -152,20 +153,28 @@ export class ModelWorker {
       { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
       "job failed",
     );
-    if (isFinal) await this.#settleFailed(delivery, job, error);
+    if (isFinal) {
+      const isOwnFailure = await this.#settleFailed(delivery, job, error);
+      if (delivery.deaths > 0) await this.#careful.forget(delivery.jobId);
+      if (!isOwnFailure) return "duplicate";
+    }
     // Too late is no dead letter: there is nothing to mend.
     if (error.code === "deadline_exceeded") return "failed";
     throw error;
   }
 
-  /** While Redis takes no record, the job must not count as tried: it would end without one. */
+  /**
+   * While Redis takes no record, the job must not count as tried: it would end without one.
+   *
+   * @returns false if the job had ended before, otherwise.
+   */
   async #settleFailed(
     delivery: Delivery,
     job: JobEnvelope | undefined,
     error: RankfleetError,
-  ): Promise<void> {
+  ): Promise<boolean> {
     try {
-      await this.#settlement.failed(delivery, job, error.toFailure());
+      return await this.#settlement.failed(delivery, job, error.toFailure());
     } catch (cause) {
       const refusal = jobError(cause);
       throw isForWantOfRedis(refusal) ? new Postponed(refusal.message, NO_ROOM_MS) : cause;

@@ -2,8 +2,10 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Reranker } from "@rankfleet/core";
 import {
+  Backlog,
   BacklogSweeper,
   connect,
+  drainMs,
   HEARTBEAT_MS,
   ModelRegistry,
   RedisClock,
@@ -201,6 +203,8 @@ interface ServedModel {
   readonly reranker: Reranker;
   readonly poison: PoisonList;
   readonly worker: ModelWorker;
+  /** Of the whole fleet, when last looked at. */
+  readonly backlog: { readonly pairs: number; readonly seconds: number };
   close(): Promise<void>;
 }
 
@@ -228,14 +232,24 @@ function serve(
   const sweep = setInterval(() => {
     sweeper.sweep(model).catch((err: unknown) => log.warn({ err, model }, "sweep failed"));
   }, SWEEP_MS);
+  const queued = new Backlog(options.redis, options.keys);
+  let backlog = { pairs: 0, seconds: 0 };
   const heartbeat = setInterval(() => {
-    announce().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));
+    const beat = async (): Promise<void> => {
+      await announce();
+      const [size, rate] = await Promise.all([queued.queued(model), registry.rate(model)]);
+      backlog = { pairs: size.pairs, seconds: (drainMs(size.bytes, rate) ?? 0) / 1000 };
+    };
+    beat().catch((err: unknown) => log.warn({ err, model }, "heartbeat failed"));
   }, HEARTBEAT_MS);
   return {
     model,
     reranker,
     poison: options.poison,
     worker,
+    get backlog() {
+      return backlog;
+    },
     async close() {
       clearInterval(heartbeat);
       clearInterval(sweep);
@@ -246,6 +260,12 @@ function serve(
 }
 
 function observeModels(metrics: Metrics, served: readonly ServedModel[]): void {
+  metrics.backlogPairs.observe(() =>
+    served.map(({ model, backlog }) => ({ value: backlog.pairs, labels: { model } })),
+  );
+  metrics.backlogDuration.observe(() =>
+    served.map(({ model, backlog }) => ({ value: backlog.seconds, labels: { model } })),
+  );
   metrics.pairsWaiting.observe(() =>
     served.map(({ model, reranker }) => ({ value: reranker.waitingPairs, labels: { model } })),
   );

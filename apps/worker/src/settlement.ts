@@ -1,6 +1,7 @@
 import type { Texts } from "@rankfleet/core";
 import {
   Backlog,
+  isDeadLetter,
   JobProducer,
   PartStore,
   ResultStore,
@@ -11,6 +12,7 @@ import {
   homeOf,
   parseJob,
   PROTOCOL_VERSION,
+  toError,
   type CompletedRecord,
   type Failure,
   type JobEnvelope,
@@ -57,6 +59,8 @@ export class Settlement {
    * Whether this delivery has nothing left to compute. An attempt that died between its record and the
    * queue's leaves nothing to do but forget the job; so does a job that was cancelled while it stood in
    * an earlier stage's queue, or in parts.
+   *
+   * @throws RankfleetError the failure that stands, if the queue is to set the job aside as a dead letter.
    */
   async stands(delivery: Delivery, job: JobEnvelope): Promise<boolean> {
     const { part } = job;
@@ -66,7 +70,8 @@ export class Settlement {
     if (record !== undefined) {
       if (part !== undefined) await this.#parts.forget(this.#model, id);
       // A copy that was queued while the cascade stood in a later stage: nobody else lets go of it.
-      else if (record.state !== "failed") await this.#store.free(this.#model, id);
+      else if (isDeadLetter(record)) throw toError(record.failure);
+      else await this.#store.free(this.#model, id);
       return true;
     }
     if (part === undefined || !(await this.#parts.has(this.#model, part))) return false;
@@ -98,11 +103,21 @@ export class Settlement {
     );
     if (missing === 0) await this.#merge(job);
     if (missing === "lost_lock") return missing;
-    return missing === "gone" ? "already_settled" : "written";
+    if (missing !== "gone") return "written";
+    await this.#partIsLate(job);
+    return "already_settled";
   }
 
-  async failed(delivery: Delivery, job: JobEnvelope | undefined, failure: Failure): Promise<void> {
-    if (job?.part !== undefined) return this.#partFailed(job, failure, delivery);
+  /** @returns whether it is a dead letter now: not if the job had ended otherwise before. */
+  async failed(
+    delivery: Delivery,
+    job: JobEnvelope | undefined,
+    failure: Failure,
+  ): Promise<boolean> {
+    if (job?.part !== undefined) {
+      await this.#partFailed(job, failure, delivery);
+      return true;
+    }
     const record: ResultRecord = {
       v: PROTOCOL_VERSION,
       state: "failed",
@@ -114,14 +129,17 @@ export class Settlement {
     const home = job === undefined ? model : homeOf(job);
     const past = job?.cascade?.past ?? [];
     const { jobId } = delivery;
-    if (home === model) await this.#store.settle({ ...delivery, model, replyTo, past }, record);
-    else if (await this.#store.holdsLease(model, delivery)) {
+    let outcome: SettleOutcome = "lost_lock";
+    if (home === model) {
+      outcome = await this.#store.settle({ ...delivery, model, replyTo, past }, record);
+    } else if (await this.#store.holdsLease(model, delivery)) {
       // A cascade's record lies with another model, on another slot, so a script cannot see to both.
-      await this.#store.settleUnlocked(
-        { model: home, past, endedAt: model, jobId, replyTo },
-        record,
-      );
+      const ended = { model: home, past, endedInModel: model, jobId, replyTo };
+      outcome = await this.#store.settleUnlocked(ended, record);
     }
+    if (outcome !== "already_settled") return true;
+    const standing = await this.#store.read(home, jobId);
+    return standing === undefined || isDeadLetter(standing);
   }
 
   /** The queue itself gave the job up, e.g. after too many of its workers had died. */
@@ -141,7 +159,7 @@ export class Settlement {
     const ended = {
       model: job === undefined ? this.#model : homeOf(job),
       past: job?.cascade?.past,
-      endedAt: this.#model,
+      endedInModel: this.#model,
     };
     await this.#store.settleUnlocked({ ...ended, jobId, replyTo: replyToOf(data) }, record);
   }
@@ -151,6 +169,24 @@ export class Settlement {
     const record = { state: "failed", from: part!.from, documents, ids, failure } as const;
     const missing = await this.#parts.settle(this.#model, part!, record, lease);
     if (missing === 0) await this.#merge(job);
+    if (missing === "gone") await this.#partIsLate(job);
+  }
+
+  /**
+   * The job has been merged, or cancelled; or it has waited for longer than parts are kept, and ends with that.
+   * Of a stage that others follow it cannot be told: the job may be there.
+   */
+  async #partIsLate(job: JobEnvelope): Promise<void> {
+    const { part, replyTo, cascade, digest } = job;
+    if ((cascade?.next.length ?? 0) > 0) return;
+    const failure: Failure = {
+      code: "payload_missing",
+      message: "the job's parts are no longer in Redis: send the request again",
+      field: "payload",
+    };
+    const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest } as const;
+    const settled = { model: homeOf(job), jobId: part!.job, replyTo, past: cascade?.past };
+    await this.#store.settleUnlocked(settled, record);
   }
 
   /** The records of all parts in one; nothing happens if another attempt was faster. */
@@ -167,7 +203,7 @@ export class Settlement {
         jobId: part!.job,
         replyTo,
         past: cascade?.past,
-        endedAt: this.#model,
+        endedInModel: this.#model,
       };
       await this.#store.settleUnlocked(settled, record);
     } else {
@@ -216,7 +252,7 @@ export class Settlement {
       jobId,
       replyTo: job.replyTo,
       past: job.cascade?.past,
-      endedAt: this.#model,
+      endedInModel: this.#model,
     };
     const whole = wholeRecord(job, record);
     if (queue === undefined || token === undefined)

@@ -13,11 +13,11 @@ end
 `;
 
 /** Arguments of one job to {@link ADMIT_SCRIPT}. */
-export const ADMIT_ARGUMENTS = 9;
+export const ADMIT_ARGUMENTS = 10;
 
 /**
  * KEYS: 1 backlog, 2 queued, 3 limits, 4 base. ARGV: 1 and 2 default limits, then for each job: its id, pairs, bytes,
- * tenant, clock, lane, the lane's weight, 1 if limits bind, the request's digest or "". Returns
+ * tenant, clock, lane, the lane's weight, 1 if limits bind, the request's digest or "", 1 if it may go before all. Returns
  * for each job 1, the priority, the pairs that were queued before it, and 1 if it goes before all that wait; or 0,
  * which limit, what is queued, and the limit; or 0 and `conflict` if the id stands for another request. A job that is
  * known gets the place that it got before, so that it never stands in two queues. An entry of `queued` is
@@ -30,7 +30,7 @@ export const ADMIT_ARGUMENTS = 9;
 export const ADMIT_SCRIPT: string = `${WAITING_LUA}
 local clock_now = redis.call("TIME")
 local time = clock_now[1] .. string.format("%03d", math.floor(tonumber(clock_now[2]) / 1000))
-local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, digest)
+local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight, is_bound, digest, may_be_next)
   local flow = "finish/" .. lane .. "/" .. tenant
   local of_pairs, of_bytes = "pairs/" .. tenant, "bytes/" .. tenant
   local now = redis.call("HMGET", KEYS[1], "pairs", "bytes", of_pairs, of_bytes, "clock/" .. clock, flow, "base/" .. clock)
@@ -68,8 +68,8 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
   local finish = string.format("%.6f", start + (adds[2] + 64 * adds[1]) / 4096 / weight)
   local function sum(i) return string.format("%.0f", now[i] + adds[2 - i % 2]) end
   redis.call("HSET", KEYS[1], flow, finish, "pairs", sum(1), "bytes", sum(2), of_pairs, sum(3), of_bytes, sum(4))
-  local is_next = now[1] > 0 and now[6] <= now[5]
-  if not is_next and now[3] < ${SMALL_BACKLOG} then
+  local is_next = may_be_next == "1" and now[1] > 0 and now[6] <= now[5]
+  if may_be_next == "1" and not is_next and now[3] < ${SMALL_BACKLOG} then
     local first = redis.call("ZRANGE", waiting_of(KEYS[4], clock), 0, 0, "WITHSCORES")[2]
     is_next = first ~= nil and tonumber(priority(start)) < math.floor(tonumber(first) / ${2 ** 32})
   end

@@ -1,17 +1,19 @@
 import type { Redis } from "ioredis";
-import { Backlog, clockOf } from "./backlog.ts";
+import { RELEASE_LUA } from "./backlog-scripts.ts";
+import { clockOf, releaseKeys } from "./backlog.ts";
 import { LANES, partId, type Keys } from "./contract/index.ts";
+import { script, type Script } from "./script.ts";
 
 /** Keeps the backlog's count true where no script could: what died between two of them. */
 export class BacklogSweeper {
   readonly #redis: Redis;
   readonly #keys: Keys;
-  readonly #backlog: Backlog;
+  readonly #sweepOne: Script;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
-    this.#backlog = new Backlog(redis, keys);
+    this.#sweepOne = script(redis, "rankfleetSweep", { keys: 4, lua: SWEEP_SCRIPT });
   }
 
   /**
@@ -29,10 +31,9 @@ export class BacklogSweeper {
         const [jobId, entry] = [entries[i]!, entries[i + 1]!];
         if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
         if (await this.#isQueued(model, jobId)) continue;
-        // Of a large job that was queued by half: no merge will ever see to these.
-        await this.#redis.del(keys.parts(jobId));
-        await this.#backlog.release(model, jobId);
-        swept++;
+        swept += Number(
+          await this.#sweepOne(...releaseKeys(keys), keys.parts(jobId), jobId, entry),
+        );
       }
       if (next === "0") return swept;
       cursor = next;
@@ -81,3 +82,16 @@ export class BacklogSweeper {
 }
 
 const SWEEP_AGE_MS = 10 * 60_000;
+
+/**
+ * KEYS: 1 backlog, 2 queued, 3 base, 4 the job's parts. ARGV: 1 the job, 2 its entry when the queues were looked at: one
+ * that has been admitted anew since is on its way there. Returns whether it was swept.
+ *
+ * Of a large job that was queued by half no merge will ever see to the parts.
+ */
+const SWEEP_SCRIPT = `${RELEASE_LUA}
+if redis.call("HGET", KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call("DEL", KEYS[4])
+release(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
+return 1
+`;

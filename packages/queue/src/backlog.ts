@@ -55,7 +55,7 @@ export class Backlog {
     if (over !== undefined) return over;
     return this.#read(
       job.model,
-      await this.#inCompany(job.model, toArguments(jobId, job, isBound)),
+      await this.#inCompany(job.model, toArguments(jobId, job, { isBound, mayBeNext: true })),
     );
   }
 
@@ -65,8 +65,9 @@ export class Backlog {
    */
   async admitAtOnce(jobId: string, job: JobToAdmit, isBound = true): Promise<Place | Refusal> {
     const reply = new Promise<AdmitReply>((resolve, reject) => {
-      const waiting = { job: toArguments(jobId, job, isBound), resolve, reject };
-      void this.#admitAll(job.model, [waiting]);
+      // It goes to its lane's queue in any case; asked again, it must get the same place.
+      const lone = toArguments(jobId, job, { isBound, mayBeNext: false });
+      void this.#admitAll(job.model, [{ job: lone, resolve, reject }]);
     });
     return this.#read(job.model, await reply);
   }
@@ -207,7 +208,11 @@ type JobToAdmit = Pick<
   "model" | "documents" | "characters" | "lane" | "tenant" | "digest"
 >;
 
-function toArguments(jobId: string, job: JobToAdmit, isBound: boolean): AdmitArguments {
+function toArguments(
+  jobId: string,
+  job: JobToAdmit,
+  { isBound, mayBeNext }: { readonly isBound: boolean; readonly mayBeNext: boolean },
+): AdmitArguments {
   return [
     jobId,
     job.documents,
@@ -218,6 +223,7 @@ function toArguments(jobId: string, job: JobToAdmit, isBound: boolean): AdmitArg
     LANE_WEIGHTS[job.lane],
     isBound ? 1 : 0,
     job.digest ?? "",
+    mayBeNext ? 1 : 0,
   ];
 }
 

@@ -3,6 +3,7 @@ import { DelayedError, UnrecoverableError, WaitingError, type Job } from "bullmq
 import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
 import { PromptWorker } from "./prompt-worker.ts";
+import { writeTo, type Write } from "./write.ts";
 
 /**
  * Takes jobs from one of a model's queues and keeps them leased while they are worked on.
@@ -15,11 +16,13 @@ import { PromptWorker } from "./prompt-worker.ts";
 export class JobConsumer {
   readonly #worker: PromptWorker;
   readonly #options: ConsumerOptions;
+  readonly #write: Write;
   #isHandingBack = false;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
     const { redis, keys, queue } = options;
+    this.#write = writeTo(redis);
     // Exactly three plain parameters: BullMQ makes the signal only if the function's length is 3.
     const process = async (
       job: Job,
@@ -50,7 +53,9 @@ export class JobConsumer {
         error.message.startsWith(HANDLED)
       )
         return;
-      void options.onGivenUp({ jobId: job.id, data: job.data as unknown, reason: error.message });
+      options
+        .onGivenUp({ jobId: job.id, data: job.data as unknown, reason: error.message })
+        .catch((cause: unknown) => options.onError(cause as Error));
     });
   }
 
@@ -69,7 +74,7 @@ export class JobConsumer {
     await this.#worker.close();
   }
 
-  /** Puts the jobs in hand back at the head of their queue, for other workers to take at once. */
+  /** Puts the jobs in hand back into their queue, before all others of their priority, for other workers to take at once. */
   handBack(): void {
     this.#isHandingBack = true;
     this.#worker.cancelAllJobs("handed back");
@@ -100,7 +105,13 @@ export class JobConsumer {
       throw new DelayedError();
     }
     await sleep(delayMs, undefined, signal === undefined ? {} : { signal }).catch(() => {});
+    return this.#putBack(job, token);
+  }
+
+  /** Before all others of its priority, and idle workers are told: of what is put back BullMQ leaves no marker. */
+  async #putBack(job: Job, token: string): Promise<never> {
     await job.moveToWait(token);
+    await this.#write(this.#worker.toKey("marker"), ["zadd", 0, "0"]).catch(() => {});
     throw new WaitingError();
   }
 
@@ -108,6 +119,7 @@ export class JobConsumer {
     const { queue } = this.#options;
     if (job.id === undefined || token === undefined)
       throw new Error("bug: a job without id or lock");
+    if (this.#isHandingBack) return this.#putBack(job, token);
     try {
       await this.#options.handle({
         jobId: job.id,
@@ -121,8 +133,7 @@ export class JobConsumer {
       });
     } catch (error) {
       if (this.#isHandingBack && signal?.aborted === true) {
-        await job.moveToWait(token);
-        throw new WaitingError();
+        return await this.#putBack(job, token);
       }
       if (error instanceof Postponed) return this.#putOff(job, token, error, signal);
       if (RankfleetError.isInstance(error) && !error.isRetryable) {

@@ -14,7 +14,7 @@ import {
 } from "./contract/index.ts";
 import { JobQueues } from "./job-queues.ts";
 import { PartStore } from "./part-store.ts";
-import { ModelRegistry } from "./registry.ts";
+import { drainMs, ModelRegistry } from "./registry.ts";
 import { Repeats } from "./repeats.ts";
 import { Replication } from "./replication.ts";
 import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
@@ -48,8 +48,10 @@ export class JobProducer {
    * Adds a job; the promise settles once Redis has it, and where there are replicas one of them too. The
    * same id again is the same job.
    *
+   * @param jobId If the envelope has a digest, the id that is made of the request's idempotency key.
    * @param options.isContinuation The next stage of a job that was accepted before: not a new request
    *   that might be a repeat.
+   * @returns under which id it stands, and whether it stood there already.
    * @throws InvalidRequestError `idempotency_conflict` if the id stands for another request;
    *   BackpressureError if the backlog has no room for it, or Redis is full; RedisUnavailableError.
    */
@@ -58,12 +60,21 @@ export class JobProducer {
     envelope: Omit<JobEnvelope, "payload">,
     texts: TextsOfJob,
     { isContinuation = false }: { readonly isContinuation?: boolean } = {},
-  ): Promise<void> {
+  ): Promise<AddedJob> {
     const { base } = this.#keys.model(envelope.model);
+    const isKeyed = envelope.digest !== undefined && !isContinuation;
+    const ranges = partsOf(texts.documents);
+    let added: AddedJob | undefined;
     try {
-      await this.#replication.confirm(base, () =>
-        this.#add(jobId, envelope, texts, isContinuation),
-      );
+      await this.#replication.confirm(base, async () => {
+        const found = isKeyed
+          ? await this.#repeats.find(jobId, envelope, ranges.length)
+          : { jobId, isRepeat: false };
+        if (!found.isRepeat) await this.#add(found.jobId, envelope, texts, ranges, isContinuation);
+        // Once more, it finds what it has added itself.
+        if (added?.jobId !== found.jobId) added = found;
+      });
+      return added!;
     } catch (error) {
       throw fromRedisError(error);
     }
@@ -73,11 +84,9 @@ export class JobProducer {
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
     texts: TextsOfJob,
+    ranges: readonly TextRange[],
     isContinuation: boolean,
   ): Promise<void> {
-    const mayBeRepeat = envelope.digest !== undefined && !isContinuation;
-    const ranges = partsOf(texts.documents);
-    if (mayBeRepeat && (await this.#repeats.isRepeat(jobId, envelope, ranges.length))) return;
     const keys = this.#keys.model(envelope.model);
     const mayGoAhead = ranges.length === 1 && envelope.digest === undefined;
     if (mayGoAhead && this.#backlog.takeIdle(envelope.model, !isContinuation)) {
@@ -89,7 +98,9 @@ export class JobProducer {
       ]);
       if (!("bound" in admitted)) return;
       // Others have been there since. What a worker has in hand by now is scored, uncounted.
-      if ((await this.#queues.named(place.queue).remove(jobId)) === 0) return;
+      const queue = this.#queues.named(place.queue);
+      const isThere = (await this.#redis.exists(queue.toKey(jobId))) === 1;
+      if (!isThere || (await queue.remove(jobId)) === 0) return;
       await this.#redis.del(keys.payload(jobId));
       throw await this.#noRoom(envelope, admitted);
     }
@@ -172,10 +183,8 @@ export class JobProducer {
     ]);
     const adds = bound.endsWith("bytes") ? job.characters : job.documents;
     const share = Math.min(1, Math.max(0, (queued + adds - most) / queued));
-    const etaMs =
-      rate === undefined
-        ? undefined
-        : Math.ceil((1000 * share * size.bytes) / (rate.charactersPerToken * rate.tokensPerSecond));
+    const ms = drainMs(share * size.bytes, rate);
+    const etaMs = ms === undefined ? undefined : Math.ceil(ms);
     const when =
       etaMs === undefined ? "no worker is alive" : `room in about ${(etaMs / 1000).toFixed(1)} s`;
     return new BackpressureError(
@@ -188,6 +197,11 @@ export class JobProducer {
   async close(): Promise<void> {
     await this.#queues.close();
   }
+}
+
+export interface AddedJob {
+  readonly jobId: string;
+  readonly isRepeat: boolean;
 }
 
 interface TextsOfJob {

@@ -4,27 +4,31 @@ import { Worker, type Job } from "bullmq";
 /**
  * A BullMQ worker that begins each job as soon as it has it, and lets a lone one begin in peace.
  *
- * BullMQ's loop, after a wait that brought nothing, takes as many jobs as may be in hand before it begins the first of
- * them. And when it has got one it asks for the next up to four times in a row, which keeps this thread and
- * Redis busy just when the only job there is, is tokenised and begun.
+ * BullMQ's loop, where nothing is in hand, fetches until it has as many jobs as may be, or hears that there are no more,
+ * before it begins the first of them. With a lone job it then asks up to four more times, which keeps Redis
+ * and this thread busy while that job is tokenised.
  */
 export class PromptWorker extends Worker {
-  #inHand = 0;
+  /** The lock tokens of the jobs in hand. */
+  readonly #inHand = new Set<string>();
   #hasOneToBegin = false;
   #peace: Promise<void> | undefined;
   #endPeace = new AbortController();
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
+    // In place of one that was put off: this is no call of the loop's.
+    if (this.#inHand.has(token)) return super.moveToActive(token, name);
     if (this.#hasOneToBegin) {
       // Hearing that there are no more, the loop begins what it has; then it asks again.
       this.#hasOneToBegin = false;
       return NO_JOB;
     }
     await this.#peace;
+    if (this.closing !== undefined) return NO_JOB;
     const job = await super.moveToActive(token, name);
     if (job === NO_JOB) return NO_JOB;
     this.#hasOneToBegin = true;
-    if (this.#inHand === 0) {
+    if (this.#inHand.size === 0) {
       this.#endPeace = new AbortController();
       const { signal } = this.#endPeace;
       this.#peace = sleep(PEACE_MS, undefined, { signal }).catch(() => {});
@@ -33,12 +37,13 @@ export class PromptWorker extends Worker {
   }
 
   override async processJob(...job: Parameters<Worker["processJob"]>): Promise<void | Job> {
+    const [, token] = job;
     this.#hasOneToBegin = false;
-    this.#inHand++;
+    this.#inHand.add(token);
     try {
       return await super.processJob(...job);
     } finally {
-      this.#inHand--;
+      this.#inHand.delete(token);
       this.#endPeace.abort();
     }
   }

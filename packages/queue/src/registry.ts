@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Keys } from "./contract/index.ts";
+import { script, type Script } from "./script.ts";
 import { writeTo, type Write } from "./write.ts";
 
 /** Which models the fleet offers, and which workers are alive: written by workers, read by clients. */
@@ -7,11 +8,13 @@ export class ModelRegistry {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #write: Write;
+  readonly #deleteOwn: Script;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
     this.#write = writeTo(redis);
+    this.#deleteOwn = script(redis, "rankfleetDeleteOwn", { keys: 1, lua: DELETE_OWN_SCRIPT });
   }
 
   /** What is recorded of one model. */
@@ -65,7 +68,8 @@ export class ModelRegistry {
       await this.#forgetRates(model);
       return offer;
     } finally {
-      await this.#redis.del(joining);
+      // Of a worker that has stalled for longer than it may join, another one has the place.
+      await this.#deleteOwn(joining, worker.id);
     }
   }
 
@@ -150,6 +154,15 @@ export interface FleetRate {
   readonly charactersPerToken: number;
 }
 
+/** In how many milliseconds a fleet is through with so many characters; undefined if none is alive. */
+export function drainMs(characters: number, rate: FleetRate | undefined): number | undefined {
+  if (rate === undefined) return undefined;
+  return (1000 * characters) / (rate.tokensPerSecond * rate.charactersPerToken);
+}
+
 export const HEARTBEAT_MS = 5_000;
 /** Whoever takes longer to join has died on the way. */
 const JOINING_MS = 5_000;
+
+/** KEYS: 1. ARGV: 1 the value that is the caller's own. */
+const DELETE_OWN_SCRIPT = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;

@@ -1,10 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Job } from "bullmq";
 import type { Redis } from "ioredis";
 import {
-  BackpressureError,
   homeOf,
   idempotencyConflict,
+  jobIdOfAttempt,
   parseResult,
   partId,
   type JobEnvelope,
@@ -13,105 +12,97 @@ import {
 } from "./contract/index.ts";
 import type { JobQueues } from "./job-queues.ts";
 import { PartStore } from "./part-store.ts";
+import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
+import { script, type Script } from "./script.ts";
 
-/** Tells whether a request under an idempotency key has been made before. */
+/**
+ * Tells whether a request under an idempotency key has been made before.
+ *
+ * The key stands for one id. But a job that was cancelled, or too late, or is a dead letter whose record has
+ * expired, may be made again, while a worker may still hold the old one or a part of it. So each such attempt
+ * has an id of its own: the key's, and the attempt's number, which is counted up once whoever sees it first.
+ */
 export class Repeats {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #queues: JobQueues;
   readonly #parts: PartStore;
+  readonly #nextAttempt: Script;
 
   constructor(redis: Redis, keys: Keys, queues: JobQueues) {
     this.#redis = redis;
     this.#keys = keys;
     this.#queues = queues;
     this.#parts = new PartStore(redis, keys);
+    this.#nextAttempt = script(redis, "rankfleetNextAttempt", { keys: 1, lua: NEXT_SCRIPT });
   }
 
-  /** Whether the id's job or result is already there, for this very request, which would have so many parts. */
-  async isRepeat(
+  /**
+   * Under which id the request of a key stands, or is to be queued.
+   *
+   * @param keyId The id that is made of the key.
+   * @param partCount Of the request as it would be queued now.
+   * @throws InvalidRequestError `idempotency_conflict` if another request stands there.
+   */
+  async find(
+    keyId: string,
+    envelope: Omit<JobEnvelope, "payload">,
+    partCount: number,
+  ): Promise<{ readonly jobId: string; readonly isRepeat: boolean }> {
+    const counter = this.#keys.model(homeOf(envelope)).attempt(keyId);
+    for (;;) {
+      const attempt = Number((await this.#redis.get(counter)) ?? 0);
+      const jobId = jobIdOfAttempt(keyId, attempt);
+      const state = await this.#stateOf(jobId, envelope, partCount);
+      if (state !== "over") return { jobId, isRepeat: state === "known" };
+      await this.#nextAttempt(counter, attempt, ATTEMPT_TTL_MS);
+    }
+  }
+
+  async #stateOf(
     jobId: string,
     envelope: Omit<JobEnvelope, "payload">,
     partCount: number,
-  ): Promise<boolean> {
+  ): Promise<"known" | "to_be_queued" | "over"> {
     const { model, digest, cascade } = envelope;
     const models = [model, ...(cascade?.next ?? []).map((stage) => stage.model)];
-    const key = this.#keys.model(homeOf(envelope)).result(jobId);
     const [json, ...jobs] = await Promise.all([
-      this.#redis.get(key),
+      this.#redis.get(this.#keys.model(homeOf(envelope)).result(jobId)),
       ...this.#queues.of(models).map((queue) => queue.getJob(jobId)),
     ]);
     const record = json === null ? undefined : parseResult(json);
-    if (record !== undefined && mayBeMadeAgain(record)) {
-      await this.#untilGone(models, jobId);
-      await this.#redis.del(key);
-      return false;
-    }
+    if (record !== undefined && mayBeMadeAgain(record)) return "over";
     const parts = await this.#parts.find(model, jobId);
     if (record === undefined && parts === undefined) {
-      if (await this.#hasOldLetter(model, jobId, jobs, partCount)) return false;
+      const all = [...jobs, ...(await this.#partsInQueue(model, jobId, partCount))];
+      if (all.some(isOldLetter)) return "over";
     }
     const job = jobs.find((each) => each !== undefined);
     const known = (job?.data as { digest?: string } | undefined) ?? record ?? parts;
-    if (known === undefined) return false;
+    if (known === undefined) return "to_be_queued";
+    if (known.digest !== digest) throw idempotencyConflict();
     // Of a job in parts some may be missing, if its producer died on the way.
-    if (known.digest === digest) return known !== parts;
-    throw idempotencyConflict();
+    return known === parts ? "to_be_queued" : "known";
   }
 
-  /**
-   * A job that was given up stays in its queue, as a dead letter, for longer than its record; by then its key may be
-   * used again, and in a queue two jobs cannot have one id.
-   *
-   * @returns whether there was such a letter. It is gone now.
-   */
-  async #hasOldLetter(
+  /** They outlive the job's record as dead letters, and then would be taken for the new job's. */
+  async #partsInQueue(
     model: string,
     jobId: string,
-    jobs: readonly (Job | undefined)[],
     partCount: number,
-  ): Promise<boolean> {
-    const partIds = Array.from({ length: partCount > 1 ? partCount : 0 }, (_, index) =>
+  ): Promise<(Job | undefined)[]> {
+    const ids = Array.from({ length: partCount > 1 ? partCount : 0 }, (_, index) =>
       partId({ job: jobId, index }),
     );
-    const parts = this.#queues
-      .of([model])
-      .flatMap((queue) => partIds.map((id) => queue.getJob(id)));
-    const letters = [...jobs, ...(await Promise.all(parts))].filter(
-      // A job that the queue gives up just now has its record in a moment.
-      (job) => job?.finishedOn !== undefined && job.finishedOn < Date.now() - RECORDED_MS,
+    return Promise.all(
+      this.#queues.of([model]).flatMap((queue) => ids.map((id) => queue.getJob(id))),
     );
-    const removed = await Promise.all(letters.map((job) => hasRemovedLetter(job!)));
-    return removed.includes(true);
-  }
-
-  /**
-   * The attempt that was cancelled may still be in a worker's hand, which drops it when it sees the record: the record
-   * must stay until then, or the new job would be taken for the old one.
-   *
-   * @throws BackpressureError if it is there for longer than a dead worker's lease.
-   */
-  async #untilGone(models: readonly string[], jobId: string): Promise<void> {
-    for (const end = Date.now() + LONGEST_HOLD_MS; ; await sleep(HOLD_POLL_MS)) {
-      await this.#queues.remove(models, jobId);
-      if ((await this.#queues.state(models, jobId)) === "unknown") return;
-      if (Date.now() < end) continue;
-      throw new BackpressureError(
-        "backpressure",
-        `the earlier attempt at job ${jobId}, which has ended, is still in a worker's hand; send the request again later`,
-        { field: "idempotencyKey" },
-      );
-    }
   }
 }
 
-/** Not if another caller under the same key was first, and its new job stands there now. */
-async function hasRemovedLetter(letter: Job): Promise<boolean> {
-  if (!(await letter.isFailed())) return false;
-  return letter.remove().then(
-    () => true,
-    () => false, // A worker has it again.
-  );
+/** A job that was given up, whose record has expired. One that is given up just now has its record in a moment. */
+function isOldLetter(job: Job | undefined): boolean {
+  return job?.finishedOn !== undefined && job.finishedOn < Date.now() - RECORDED_MS;
 }
 
 /** A request that was cancelled, or too late, may be made again under its key. */
@@ -124,6 +115,12 @@ function mayBeMadeAgain(record: ResultRecord): boolean {
 
 /** Within so long after a job is given up its record is written. */
 const RECORDED_MS = 60_000;
-/** A killed worker's jobs are free again after its lease and the next look at it. */
-const LONGEST_HOLD_MS = 12_000;
-const HOLD_POLL_MS = 50;
+/** Longer than anything of an earlier attempt. */
+const ATTEMPT_TTL_MS = DEAD_LETTER_TTL_MS + 24 * 3600 * 1000;
+
+/** KEYS: 1 the counter. ARGV: 1 the attempt that is over, 2 the counter's time to live in ms. */
+const NEXT_SCRIPT = `
+if (redis.call("GET", KEYS[1]) or "0") == ARGV[1] then
+  redis.call("SET", KEYS[1], tonumber(ARGV[1]) + 1, "PX", ARGV[2])
+end
+`;

@@ -1,7 +1,13 @@
 import type { Redis } from "ioredis";
 import { RELEASE_LUA } from "./backlog-scripts.ts";
 import { Backlog, releaseKeys } from "./backlog.ts";
-import { formatResult, parseResult, type Keys, type ResultRecord } from "./contract/index.ts";
+import {
+  formatResult,
+  parseResult,
+  type FailedRecord,
+  type Keys,
+  type ResultRecord,
+} from "./contract/index.ts";
 import { script, type Script } from "./script.ts";
 
 /**
@@ -64,9 +70,9 @@ export class ResultStore {
     );
     if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);
-    if (job.endedAt !== undefined && job.endedAt !== job.model) {
-      if (isDeadLetter(record)) await this.#keepTexts(job.endedAt, job.jobId);
-      else await this.free(job.endedAt, job.jobId);
+    if (job.endedInModel !== undefined && job.endedInModel !== job.model) {
+      if (isDeadLetter(record)) await this.#keepTexts(job.endedInModel, job.jobId);
+      else await this.free(job.endedInModel, job.jobId);
     }
     return "written";
   }
@@ -115,10 +121,10 @@ export class ResultStore {
 export interface SettledJob {
   readonly model: string;
   readonly jobId: string;
-  /** Models of the other stages, if it is a cascade. */
+  /** Models of the earlier stages, if it is a cascade. */
   readonly past?: readonly string[] | undefined;
   /** The model at whose stage a cascade ended early, if that is not its last: the texts are there. */
-  readonly endedAt?: string | undefined;
+  readonly endedInModel?: string | undefined;
   /** The producer that waits, if it is known. */
   readonly replyTo?: string | undefined;
 }
@@ -131,13 +137,13 @@ export interface Lease {
 
 export type SettleOutcome = "written" | "already_settled" | "lost_lock";
 
-/** A day: over a weekend a pipeline re-attaches by streaming, not by remembering. */
+/** A day: a pipeline that was down for longer sends its requests again. */
 const RESULT_TTL_MS = 24 * 3600 * 1000;
 /** How long a dead letter and its texts are kept. */
 export const DEAD_LETTER_TTL_MS: number = 30 * 24 * 3600 * 1000;
 
 /** Its texts stay, to be looked at and tried again. Too late is too late, and cancelled is unwanted. */
-function isDeadLetter(record: ResultRecord): boolean {
+export function isDeadLetter(record: ResultRecord): record is FailedRecord {
   return record.state === "failed" && record.failure.code !== "deadline_exceeded";
 }
 
@@ -148,15 +154,17 @@ const LOST_LOCK = -1;
 const RECORD_LUA = `
 local function record(result, payload, json, ttl, channel, job, keeps)
   local news = job
-  local is_first = redis.call("EXISTS", result) == 0
-  -- Whoever comes too late has no say in the texts either: they may be a dead letter's.
-  if is_first then
+  local standing = redis.call("GET", result)
+  if not standing then
     if keeps == "1" then redis.call("PEXPIRE", payload, ${DEAD_LETTER_TTL_MS}) else redis.call("DEL", payload) end
     redis.call("SET", result, json, "PX", ttl)
     if #json <= 65536 then news = news .. " " .. json end
+  elseif not string.find(string.sub(standing, 1, 64), '"failed"', 1, true) then
+    -- An add that was sent twice has left them; a dead letter's stay.
+    redis.call("DEL", payload)
   end
   if channel ~= "" then redis.call("PUBLISH", channel, news) end
-  return is_first and 1 or 0
+  return standing and 0 or 1
 end
 `;
 

@@ -30,6 +30,7 @@ export class ResultWaiter {
   #hasLostCount = false;
   #hasStarted = false;
   #isListening = false;
+  #isPolling = false;
   #pollTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -73,6 +74,7 @@ export class ResultWaiter {
         models,
         jobId,
         since: Date.now(),
+        askAgainAt: Date.now() + SUSPICIOUS_MS,
         resolve: (record) => this.#settle(waiting, () => resolve(record)),
         reject: (error) => this.#settle(waiting, () => reject(error)),
         stopListening:
@@ -147,6 +149,9 @@ export class ResultWaiter {
 
   /** @param minAgeMs Of the jobs to look up. */
   async #poll(minAgeMs: number): Promise<void> {
+    // With many jobs and a Redis that is far away one round may take longer than until the next.
+    if (this.#isPolling) return;
+    this.#isPolling = true;
     const due = Date.now() - minAgeMs;
     const jobs = [...this.#waiting.values()]
       .map(([first]) => first!)
@@ -154,11 +159,16 @@ export class ResultWaiter {
     for (let i = 0; i < jobs.length; i += POLL_CHUNK) {
       await Promise.all(jobs.slice(i, i + POLL_CHUNK).map((job) => this.#pollOne(job)));
     }
+    this.#isPolling = false;
   }
 
-  async #pollOne({ models, jobId, since }: Waiting): Promise<void> {
+  async #pollOne(waiting: Waiting): Promise<void> {
+    const { models, jobId, since } = waiting;
     await this.check(jobId);
-    if (!this.#waiting.has(jobId) || Date.now() - since < SUSPICIOUS_MS) return;
+    const now = Date.now();
+    if (!this.#waiting.has(jobId) || now < waiting.askAgainAt) return;
+    // The longer it waits the more rarely: three scripts each time are much for thousands of jobs in a long queue.
+    waiting.askAgainAt = now + Math.min(MOST_RARELY_MS, (now - since) / 2);
     try {
       const state = await this.#queues.state(models, jobId);
       if (state === "waiting" || state === "active") return;
@@ -194,6 +204,8 @@ interface Waiting {
   readonly models: readonly string[];
   readonly jobId: string;
   readonly since: number;
+  /** When the queue is to be asked whether it still knows the job. */
+  askAgainAt: number;
   resolve(record: ResultRecord): void;
   reject(error: unknown): void;
   stopListening(): void;
@@ -205,6 +217,7 @@ const POLL_CHUNK = 100;
 const MOST_MISSED = 100_000;
 /** A job this old without a record is looked for in the queue too. */
 const SUSPICIOUS_MS = 4_000;
+const MOST_RARELY_MS = 60_000;
 
 /** Undefined if it is no record: then the store says why. */
 function readNews(json: string): ResultRecord | undefined {

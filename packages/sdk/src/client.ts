@@ -8,7 +8,7 @@ import {
   type Span,
   type Tracer,
 } from "@opentelemetry/api";
-import type { ModelOffer } from "@rankfleet/queue";
+import { drainMs, type ModelOffer } from "@rankfleet/queue";
 import {
   ClientClosedError,
   DeadlineExceededError,
@@ -85,7 +85,7 @@ export class RerankClient {
       try {
         return await withPatience(() => job.result({ signal }), patience);
       } catch (error) {
-        if (signal?.aborted) await job.cancel().catch(() => {});
+        if (signal?.aborted && job.isOwn) await job.cancel().catch(() => {});
         // A Redis that lost its last second with its power has forgotten the job, but here it still is.
         const isForgotten = error instanceof JobNotFoundError && signal?.aborted !== true;
         if (!isForgotten || repeats === MOST_REPEATS) throw error;
@@ -150,12 +150,8 @@ export class RerankClient {
     const [size, rate] = await session.whileOpen(
       Promise.all([session.backlog.queued(model), session.registry.rate(model)]),
     );
-    const charactersPerMs =
-      rate === undefined ? undefined : (rate.tokensPerSecond * rate.charactersPerToken) / 1000;
-    return {
-      ...size,
-      etaMs: charactersPerMs === undefined ? undefined : Math.round(size.bytes / charactersPerMs),
-    };
+    const ms = drainMs(size.bytes, rate);
+    return { ...size, etaMs: ms === undefined ? undefined : Math.round(ms) };
   }
 
   /** The models that workers have offered, with their revision and limits. */
@@ -182,17 +178,15 @@ export class RerankClient {
     const deadlineMs = options.deadline === undefined ? undefined : Number(options.deadline);
     requireAhead(deadlineMs);
     const { idempotencyKey: key, tenant } = options;
-    const jobId = newJobId(key === undefined ? undefined : { key, tenant });
+    const newId = newJobId(key === undefined ? undefined : { key, tenant, models });
     span.setAttributes({
-      "rankfleet.job": jobId,
       "rankfleet.model": models.join(">"),
       "rankfleet.documents": texts.length,
     });
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
-    const job = new JobHandle(() => this.#open(), { jobId, models, deadlineMs, isNew });
-    const add = async (): Promise<void> => {
+    const add = async (): Promise<JobHandle> => {
       // Opened anew, a client that was closed while it waited says so.
       const open = await this.#open();
       for (const model of models) {
@@ -202,15 +196,18 @@ export class RerankClient {
       signal?.throwIfAborted();
       requireAhead(deadlineMs);
       const content = { query: parsed.query, documents: texts };
-      await open.whileOpen(open.producer.add(jobId, envelope, content));
+      const added = await open.whileOpen(open.producer.add(newId, envelope, content));
+      const { jobId, isRepeat } = added;
+      span.setAttribute("rankfleet.job", jobId);
+      const job = { jobId, models, deadlineMs, isNew, isOwn: !isRepeat };
+      return new JobHandle(() => this.#open(), job);
     };
-    let adding: Promise<void> | undefined;
+    let adding: Promise<JobHandle> | undefined;
     try {
-      await withPatience(() => (adding = add()), { ...patience, deadlineMs });
-      return job;
+      return await withPatience(() => (adding = add()), { ...patience, deadlineMs });
     } catch (error) {
-      // What was under way to a Redis that is away may arrive all the same. Under a key it may be another caller's too.
-      if (signal?.aborted && key === undefined) adding?.then(() => job.cancel()).catch(() => {});
+      // What was under way to a Redis that is away may arrive all the same.
+      if (signal?.aborted) adding?.then((job) => job.isOwn && job.cancel()).catch(() => {});
       throw error;
     }
   }

@@ -21,6 +21,8 @@ export class JobHandle {
   readonly #models: readonly string[];
   readonly #session: () => Promise<Session>;
   readonly #deadlineMs: number | undefined;
+  /** It was made by this call, not by an earlier one under the same idempotency key. */
+  readonly isOwn: boolean;
   #isNew: boolean;
 
   /** @param job.isNew It was enqueued while its session listened, so its end will be heard or was missed. */
@@ -31,6 +33,7 @@ export class JobHandle {
       models: readonly string[];
       deadlineMs?: number | undefined;
       isNew?: boolean;
+      isOwn?: boolean;
     },
   ) {
     this.id = formatJobId(job.jobId, job.models);
@@ -39,6 +42,7 @@ export class JobHandle {
     this.#deadlineMs = job.deadlineMs;
     this.#session = session;
     this.#isNew = job.isNew === true;
+    this.isOwn = job.isOwn === true;
   }
 
   /**
@@ -62,7 +66,8 @@ export class JobHandle {
       this.#isNew = false;
       return toResult(this.id, await pending);
     } catch (error) {
-      if (deadline?.signal.aborted === true && error === deadline.signal.reason) {
+      // A caller that met the job under its key stops waiting; whoever made it may still want the result.
+      if (this.isOwn && deadline?.signal.aborted === true && error === deadline.signal.reason) {
         const failure = (error as DeadlineExceededError).toFailure();
         const record = { v: PROTOCOL_VERSION, state: "failed", failure } as const;
         // The caller hears at once, also while Redis is away.

@@ -115,6 +115,20 @@ export const METRICS = {
     labels: { model: "text", lane: "text" },
     buckets: "wait",
   },
+  backlogPairs: {
+    kind: "gauge",
+    name: "rankfleet_backlog_pairs",
+    unit: "{pair}",
+    help: "Pairs queued for the model in the whole fleet, some seconds ago; every worker says the same: take the maximum.",
+    labels: { model: "text" },
+  },
+  backlogDuration: {
+    kind: "gauge",
+    name: "rankfleet_backlog_seconds",
+    unit: "s",
+    help: "How long the live workers need for the backlog, at the speed that each measures: what to scale by.",
+    labels: { model: "text" },
+  },
   pairsWaiting: {
     kind: "gauge",
     name: "rankfleet_pairs_waiting",

@@ -1,7 +1,9 @@
 import { createWriteStream } from "node:fs";
 import { once } from "node:events";
+import { pipeline } from "node:stream/promises";
 import { JobNotFoundError, RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
+import { requireWritable } from "../output-file.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
 import { count, shorten, table } from "../print.ts";
 
@@ -202,15 +204,20 @@ async function chosen(
 }
 
 async function exportAll(client: RerankClient, { model, output }: ExportFlags): Promise<void> {
-  const out = output === undefined ? process.stdout : createWriteStream(output);
+  await requireWritable([output]);
   let written = 0;
-  for await (const letter of client.deadLetters.export(model)) {
-    if (!out.write(`${JSON.stringify(letter)}\n`)) await once(out, "drain");
-    written++;
+  async function* lines(): AsyncGenerator<string> {
+    for await (const letter of client.deadLetters.export(model)) {
+      written++;
+      yield `${JSON.stringify(letter)}\n`;
+    }
   }
-  if (output !== undefined) {
-    out.end();
-    await once(out, "finish");
+  if (output === undefined) {
+    for await (const line of lines()) {
+      if (!process.stdout.write(line)) await once(process.stdout, "drain");
+    }
+  } else {
+    await pipeline(lines, createWriteStream(output));
     process.stderr.write(`${count(written)} dead letters in ${output}\n`);
   }
 }

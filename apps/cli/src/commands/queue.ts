@@ -1,4 +1,4 @@
-import { Backlog, connect, JobQueues, ModelRegistry, RedisClock } from "@rankfleet/queue";
+import { Backlog, connect, drainMs, JobQueues, ModelRegistry, RedisClock } from "@rankfleet/queue";
 import { keysFor, type Keys } from "@rankfleet/queue/contract";
 import type { Command } from "commander";
 import { count, duration, table } from "../print.ts";
@@ -99,10 +99,8 @@ async function readStats(redis: Connection, keys: Keys, queues: JobQueues, clock
         registry.rate(model),
         backlog.byTenant(model),
       ]);
-      const etaMs =
-        rate === undefined
-          ? null
-          : Math.round((1000 * queued.bytes) / (rate.tokensPerSecond * rate.charactersPerToken));
+      const ms = drainMs(queued.bytes, rate);
+      const etaMs = ms === undefined ? null : Math.round(ms);
       return {
         model,
         revision,

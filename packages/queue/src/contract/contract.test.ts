@@ -230,9 +230,20 @@ test("a job's id leads back to its queue; an idempotency key is a job of its ten
   expect(parseJobId(formatJobId("k1", models))).toEqual({ jobId: "k1", models });
   expect(() => parseJobId("nonsense")).toThrow(expect.objectContaining({ code: "job_not_found" }));
   const key = "same";
-  expect(newJobId({ key })).toBe(newJobId({ key }));
-  expect(newJobId({ key, tenant: "a" })).not.toBe(newJobId({ key, tenant: "b" }));
+  expect(newJobId({ key, models })).toBe(newJobId({ key, models }));
+  const others = [
+    { key, models, tenant: "a" },
+    { key, models: ["box"] },
+    { key: `\0${key}`, models },
+  ].map(newJobId);
+  expect(new Set([newJobId({ key, models }), ...others]).size).toBe(4);
   expect(newJobId()).not.toBe(newJobId());
+});
+
+test("a failure of a newer version's code leaves the rest of a result readable", () => {
+  const newer = { code: "out_of_tune", message: "why" };
+  const record = parseResult(JSON.stringify({ v: 1, state: "failed", failure: newer }));
+  expect(record).toMatchObject({ failure: { code: "worker_failed", message: "why" } });
 });
 
 test.each(Object.keys(FAILURES) as FailureCode[])(

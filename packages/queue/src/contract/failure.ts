@@ -75,7 +75,8 @@ export interface Failure {
 
 /** @internal */
 export const failureSchema: z.ZodType<Failure> = z.object({
-  code: z.enum(Object.keys(FAILURES) as [FailureCode, ...FailureCode[]]),
+  // One that only a newer version knows must not make the whole result unreadable.
+  code: z.string().transform((code) => (isFailureCode(code) ? code : "worker_failed")),
   message: z.string(),
   field: z.string().optional(),
 });

@@ -17,7 +17,7 @@ export { FAILURES, isFailureCode } from "./failure.ts";
 export type { Failure, FailureCode } from "./failure.ts";
 export { homeOf, isOfNewerVersion, parseJob } from "./job.ts";
 export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
-export { formatJobId, newJobId, parseJobId } from "./job-id.ts";
+export { formatJobId, jobIdOfAttempt, newJobId, parseJobId } from "./job-id.ts";
 export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
 export { parsePartRecord, PART_DOCUMENTS, partId, partsOf } from "./part.ts";
@@ -33,5 +33,5 @@ export type {
   Stage,
 } from "./request.ts";
 export { formatResult, parseResult } from "./result.ts";
-export type { CompletedRecord, RecordTimings, ResultRecord } from "./result.ts";
+export type { CompletedRecord, FailedRecord, RecordTimings, ResultRecord } from "./result.ts";
 export { PROTOCOL_VERSION } from "./version.ts";

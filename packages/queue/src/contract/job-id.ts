@@ -10,11 +10,19 @@ import { JobNotFoundError } from "./errors.ts";
 export function newJobId(idempotency?: {
   readonly key: string;
   readonly tenant?: string | undefined;
+  /** The model, or those of the cascade: the same key for another one is another job. */
+  readonly models: readonly string[];
 }): string {
   if (idempotency === undefined) return randomUUID().replaceAll("-", "");
-  const { tenant = "", key } = idempotency;
+  const { tenant = "", key, models } = idempotency;
+  const whose = JSON.stringify([tenant, models, key]);
   // Not all digits, which BullMQ reserves for its own counter.
-  return `k${createHash("sha256").update(`${tenant}\0${key}`).digest("hex").slice(0, 40)}`;
+  return `k${createHash("sha256").update(whose).digest("hex").slice(0, 40)}`;
+}
+
+/** The id of a keyed job that is made again: what is left of the earlier attempts can never be taken for its own. */
+export function jobIdOfAttempt(jobId: string, attempt: number): string {
+  return attempt === 0 ? jobId : `${jobId}g${attempt}`;
 }
 
 export function formatJobId(jobId: string, models: readonly string[]): string {

@@ -9,6 +9,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:…` | BullMQ's own, for the queue named `{model}`: lanes standard and bulk | |
  * | `<prefix>:{model}-interactive:…` | likewise, for the lane that never stands behind the others | |
  * | `<prefix>:{model}-express:…` | likewise, for jobs of any lane whose tenant has had less than its share | |
+ * | `<prefix>:{model}:attempt:<job>` | how often the request of a key was made again: see `Repeats` | a month |
  * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most a week |
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | a day |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
@@ -58,6 +59,7 @@ export interface ModelKeys {
   readonly poison: string;
   suspects(jobId: string): string;
   result(jobId: string): string;
+  attempt(jobId: string): string;
   payload(jobId: string): string;
   /** The parts of a large job. */
   parts(jobId: string): string;
@@ -96,6 +98,7 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
         poison: `${base}:poison`,
         suspects: (jobId) => `${base}:suspects:${jobId}`,
         result: (jobId) => `${base}:result:${jobId}`,
+        attempt: (jobId) => `${base}:attempt:${jobId}`,
         parts: (jobId) => `${base}:parts:${jobId}`,
         payload: (jobId) => `${base}:payload:${jobId}`,
         lock: (queue, jobId) => `${prefix}:${queue}:${jobId}:lock`,
