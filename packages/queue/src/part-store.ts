@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { partId, parsePartRecord, type Keys, type PartRecord } from "./contract/index.ts";
 import type { Lease } from "./result-store.ts";
+import { Replication } from "./replication.ts";
 import { script, type Script } from "./script.ts";
 import { writeTo, type Write } from "./write.ts";
 
@@ -11,12 +12,14 @@ import { writeTo, type Write } from "./write.ts";
 export class PartStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
+  readonly #replication: Replication;
   readonly #settle: Script;
   readonly #write: Write;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
+    this.#replication = Replication.of(redis);
     this.#settle = script(redis, "rankfleetSettlePart", { keys: 3, lua: SETTLE_PART_SCRIPT });
     this.#write = writeTo(redis);
   }
@@ -49,14 +52,17 @@ export class PartStore {
   ): Promise<number | "lost_lock" | "gone"> {
     const keys = this.#keys.model(model);
     const id = partId(part);
-    const missing = await this.#settle(
-      keys.lock(lease?.queue ?? keys.queues[0]!, id),
-      keys.parts(part.job),
-      keys.payload(id),
-      lease?.token ?? "",
-      part.index,
-      JSON.stringify(record),
-    );
+    let missing: unknown;
+    await this.#replication.confirm(keys.base, async () => {
+      missing = await this.#settle(
+        keys.lock(lease?.queue ?? keys.queues[0]!, id),
+        keys.parts(part.job),
+        keys.payload(id),
+        lease?.token ?? "",
+        part.index,
+        JSON.stringify(record),
+      );
+    });
     if (missing === LOST_LOCK) return "lost_lock";
     return missing === GONE ? "gone" : Number(missing);
   }

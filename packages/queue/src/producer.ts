@@ -38,7 +38,7 @@ export class JobProducer {
     this.#parts = new PartStore(redis, keys);
     this.#backlog = new Backlog(redis, keys);
     this.#registry = new ModelRegistry(redis, keys);
-    this.#replication = new Replication(redis);
+    this.#replication = Replication.of(redis);
     this.#write = writeTo(redis);
     this.#queues = new JobQueues(redis, keys);
     this.#repeats = new Repeats(redis, keys, this.#queues);

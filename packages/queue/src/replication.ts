@@ -2,7 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 
 /**
- * Acknowledges nothing that a failover could forget.
+ * Acknowledges nothing that a failover could forget: to a producer its job, and to the queue a record, for with the
+ * record lost and the job gone, which may have been taken off on the next master, nobody would know of either.
  *
  * Redis replicates asynchronously: it answers first, and a master that dies in between takes what it has
  * answered with it. So where another server may take over (Sentinel, Cluster), a write counts as done once a
@@ -15,8 +16,16 @@ export class Replication {
   /** Connections that were lost: a WAIT answers for the writes of its own connection only. */
   #losses = 0;
   readonly #confirming = new Map<string, Confirmations>();
+  static readonly #known = new WeakMap<Redis, Replication>();
 
-  constructor(redis: Redis) {
+  /** One for each connection: all that is written over it can share a WAIT. */
+  static of(redis: Redis): Replication {
+    const known = Replication.#known.get(redis) ?? new Replication(redis);
+    Replication.#known.set(redis, known);
+    return known;
+  }
+
+  private constructor(redis: Redis) {
     this.#redis = redis;
     this.#hasFailover = redis.isCluster || Boolean(redis.options.sentinels);
     if (!this.#hasFailover) return;

@@ -8,6 +8,7 @@ import {
   type Keys,
   type ResultRecord,
 } from "./contract/index.ts";
+import { Replication } from "./replication.ts";
 import { script, type Script } from "./script.ts";
 
 /**
@@ -18,6 +19,7 @@ export class ResultStore {
   readonly #redis: Redis;
   readonly #keys: Keys;
   readonly #backlog: Backlog;
+  readonly #replication: Replication;
   readonly #settle: Script;
   readonly #end: Script;
 
@@ -25,6 +27,7 @@ export class ResultStore {
     this.#redis = redis;
     this.#keys = keys;
     this.#backlog = new Backlog(redis, keys);
+    this.#replication = Replication.of(redis);
     this.#settle = script(redis, "rankfleetSettle", { keys: 6, lua: SETTLE_SCRIPT });
     this.#end = script(redis, "rankfleetEnd", { keys: 5, lua: END_SCRIPT });
   }
@@ -37,17 +40,19 @@ export class ResultStore {
    */
   async settle(job: SettledJob & Lease, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const outcome = await this.#settle(
-      keys.lock(job.queue, job.jobId),
-      keys.result(job.jobId),
-      keys.payload(job.jobId),
-      ...releaseKeys(keys),
-      job.token,
-      formatResult(record),
-      RESULT_TTL_MS,
-      job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
-      job.jobId,
-      isDeadLetter(record) ? 1 : 0,
+    const outcome = await this.#confirmed(keys.base, () =>
+      this.#settle(
+        keys.lock(job.queue, job.jobId),
+        keys.result(job.jobId),
+        keys.payload(job.jobId),
+        ...releaseKeys(keys),
+        job.token,
+        formatResult(record),
+        RESULT_TTL_MS,
+        job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
+        job.jobId,
+        isDeadLetter(record) ? 1 : 0,
+      ),
     );
     if (outcome === LOST_LOCK) return "lost_lock";
     if (outcome !== WRITTEN) return "already_settled";
@@ -55,18 +60,30 @@ export class ResultStore {
     return "written";
   }
 
+  /** The script's reply once a replica has what it wrote; done again, it finds what it wrote the first time. */
+  async #confirmed(key: string, write: () => Promise<unknown>): Promise<unknown> {
+    let reply: unknown;
+    await this.#replication.confirm(key, async () => {
+      const again = await write();
+      if (reply !== WRITTEN) reply = again;
+    });
+    return reply;
+  }
+
   /** Writes the record of a job that no attempt will settle: cancelled, or given up by the queue. */
   async settleUnlocked(job: SettledJob, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const outcome = await this.#end(
-      keys.result(job.jobId),
-      keys.payload(job.jobId),
-      ...releaseKeys(keys),
-      formatResult(record),
-      RESULT_TTL_MS,
-      job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
-      job.jobId,
-      isDeadLetter(record) ? 1 : 0,
+    const outcome = await this.#confirmed(keys.base, () =>
+      this.#end(
+        keys.result(job.jobId),
+        keys.payload(job.jobId),
+        ...releaseKeys(keys),
+        formatResult(record),
+        RESULT_TTL_MS,
+        job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
+        job.jobId,
+        isDeadLetter(record) ? 1 : 0,
+      ),
     );
     if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);

@@ -18,8 +18,8 @@ export interface DriveOptions {
 }
 
 /**
- * What an ingestion pipeline does: enqueues every request under a key of its own, repeats what was not
- * acknowledged, and waits for every result, however often Redis goes away meanwhile.
+ * What an ingestion pipeline does: enqueues every request, two of three under a key of their own, repeats what was
+ * not acknowledged, and waits for every result, however often Redis goes away meanwhile.
  */
 export async function drive(
   client: RerankClient,
@@ -35,7 +35,9 @@ export async function drive(
       history.submit();
       try {
         const job = await whileUnavailable(() =>
-          client.enqueue({ ...request, idempotencyKey: `chaos-${number}` }),
+          client.enqueue(
+            number % 3 === 0 ? request : { ...request, idempotencyKey: `chaos-${number}` },
+          ),
         );
         history.acknowledge(number, job.id);
         history.deliver(number, await whileUnavailable(() => job.result()));

@@ -9,7 +9,7 @@ export interface FaultReport {
   readonly acknowledged: number;
   /** Acknowledged, and no result in the end. */
   readonly lost: number;
-  /** Results beyond one that were written or delivered of a job. */
+  /** Records beyond one that were written of a job, and results that were another one when they were read again. */
   readonly secondEffects: number;
   /** Documents whose logit is not, to the last bit, that of an undisturbed run. */
   readonly unequalScores: number;
@@ -82,6 +82,11 @@ export class History {
     return this.#failures;
   }
 
+  /** Public ids of the jobs that were accepted, by request. */
+  get acknowledged(): ReadonlyMap<number, string> {
+    return this.#acknowledged;
+  }
+
   /** @param expected Logits of each request in an undisturbed run. */
   report(
     expected: readonly Logits[],
@@ -91,8 +96,10 @@ export class History {
     let unequalScores = 0;
     for (const writes of this.#writes.values()) secondEffects += writes - 1;
     for (const [number, deliveries] of this.#delivered) {
-      secondEffects += deliveries.length - 1;
-      for (const [index, logit] of deliveries[0]!.entries()) {
+      const [first, ...later] = deliveries as [Logits, ...Logits[]];
+      // What stands is what was delivered, however often one looks.
+      for (const again of later) if (!areSame(first, again)) secondEffects++;
+      for (const [index, logit] of first.entries()) {
         if (!isSame(logit, expected[number]![index]!)) unequalScores++;
       }
     }
@@ -104,6 +111,10 @@ export class History {
       unequalScores,
     };
   }
+}
+
+function areSame(a: Logits, b: Logits): boolean {
+  return a.length === b.length && a.every((logit, index) => isSame(logit, b[index]!));
 }
 
 /** Bit for bit: both are float32. */

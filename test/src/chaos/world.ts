@@ -83,6 +83,30 @@ export function requestsOf(
   }));
 }
 
+/**
+ * The same, and between them jobs of other kinds: each fifth's texts lie beside the job, and each twentieth is cut
+ * into parts.
+ */
+export function mixedRequestsOf(
+  count: number,
+  documents: number,
+  more: Partial<RerankRequest> = {},
+): RerankRequest[] {
+  return requestsOf(count, documents, more).map((request, i) => {
+    if (i % 20 === 7) return { ...requestsOf(1, PARTED, more)[0]!, query: request.query };
+    if (i % 5 !== 3) return request;
+    const texts = request.documents as readonly string[];
+    return { ...request, documents: texts.map((text) => `${text} `.repeat(6)) };
+  });
+}
+
+/** More documents than a job of one piece has. */
+const PARTED = 300;
+
+export function pairsOf(requests: readonly RerankRequest[]): number {
+  return requests.reduce((sum, { documents }) => sum + documents.length, 0);
+}
+
 function short(text: string): string {
   return text.split(" ", 24).join(" ");
 }

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { startLocalRedis } from "@rankfleet/local-redis";
+import { connect } from "@rankfleet/queue";
 import { Redis } from "ioredis";
+import { aftermath } from "../aftermath.ts";
 import { drive } from "../drive.ts";
 import { judge, type Fault, type Scale } from "../fault.ts";
 import { History, type FaultReport } from "../history.ts";
 import { Proxy } from "../proxy.ts";
-import { requestsOf, undisturbed, World } from "../world.ts";
+import { mixedRequestsOf, undisturbed, World } from "../world.ts";
 
 const PASSWORD = "chaos";
 const REPLICA_LAG_MS = 50;
@@ -38,7 +40,7 @@ async function failover(
   { isShort, say }: Scale,
   start: () => Promise<Topology>,
 ): Promise<FaultReport> {
-  const requests = requestsOf(isShort ? 400 : 2_000, 50);
+  const requests = mixedRequestsOf(isShort ? 400 : 2_000, 50);
   const expected = await undisturbed(requests);
   // Its own Redis goes unused: the workers and the client are told of the others.
   const world = await World.start(0);
@@ -48,7 +50,8 @@ async function failover(
   let killing = Promise.resolve();
   try {
     await Promise.all([1, 2].map(() => world.addWorker({ REDIS_URL: topology.url })));
-    await drive(world.fleet.client({ redis: topology.url }), requests, history, {
+    const client = world.fleet.client({ redis: topology.url });
+    await drive(client, requests, history, {
       onDelivered: (delivered) => {
         if (killed > 0 || delivered < requests.length / 4) return;
         killed++;
@@ -59,9 +62,12 @@ async function failover(
       },
     });
     await killing;
+    const redis = await connect(topology.url, "producer");
+    const left = await aftermath(client, redis, history);
+    redis.disconnect();
     return judge(fault, history, expected, {
-      isShown: killed === 1,
-      facts: { mastersKilled: killed },
+      isShown: killed === 1 && left.length === 0,
+      facts: { mastersKilled: killed, leftOver: left.join(" ") },
     });
   } finally {
     await world.stop();

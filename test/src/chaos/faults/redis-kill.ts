@@ -3,17 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
+import { aftermath } from "../aftermath.ts";
 import { drive } from "../drive.ts";
 import { judge, type Fault } from "../fault.ts";
 import { History } from "../history.ts";
-import { requestsOf, undisturbed, World } from "../world.ts";
+import { mixedRequestsOf, undisturbed, World } from "../world.ts";
 
 export const redisKill: Fault = {
   name: "redis-kill",
   what: "SIGKILL of Redis under load, and its restart from the append-only file",
   async run({ isShort, say }) {
     const kills = isShort ? 1 : 5;
-    const requests = requestsOf(isShort ? 300 : 2_000, 50);
+    const requests = mixedRequestsOf(isShort ? 300 : 2_000, 50);
     const expected = await undisturbed(requests);
     const dataFolder = mkdtempSync(join(tmpdir(), "rankfleet-chaos-redis-"));
     const world = await World.start(2, { dataFolder, password: "chaos" });
@@ -32,7 +33,9 @@ export const redisKill: Fault = {
       say("Redis is back");
     };
     try {
-      await drive(world.fleet.client(), requests, history, {
+      const stopWatching = await history.watchWrites(world.fleet.redis);
+      const client = world.fleet.client();
+      await drive(client, requests, history, {
         onDelivered: (delivered) => {
           if (killed >= kills || delivered < (killed + 1) * (requests.length / (kills + 2))) return;
           killed++;
@@ -41,9 +44,11 @@ export const redisKill: Fault = {
         },
       });
       await killing;
+      const left = await aftermath(client, world.fleet.redis, history);
+      stopWatching();
       return judge(this.name, history, expected, {
-        isShown: killed === kills,
-        facts: { kills: killed, appendfsync: "everysec" },
+        isShown: killed === kills && left.length === 0,
+        facts: { kills: killed, appendfsync: "everysec", leftOver: left.join(" ") },
       });
     } finally {
       await world.stop();

@@ -1,15 +1,16 @@
+import { aftermath } from "../aftermath.ts";
 import { drive } from "../drive.ts";
 import { judge, type Fault } from "../fault.ts";
 import { History } from "../history.ts";
 import { TakeoverWatch } from "../takeover.ts";
-import { requestsOf, undisturbed, World } from "../world.ts";
+import { mixedRequestsOf, pairsOf, undisturbed, World } from "../world.ts";
 
 export const workerKill: Fault = {
   name: "worker-kill",
   what: "SIGKILL of random workers, ever again, while a bulk is under way",
   async run({ isShort, say }) {
     const kills = isShort ? 3 : 50;
-    const requests = requestsOf(isShort ? 240 : 2_000, 50, { priority: "bulk" });
+    const requests = mixedRequestsOf(isShort ? 240 : 2_000, 50, { priority: "bulk" });
     const expected = await undisturbed(requests);
     const world = await World.start(3);
     const history = new History(requests);
@@ -24,7 +25,8 @@ export const workerKill: Fault = {
     };
     try {
       const stopWatching = await history.watchWrites(world.fleet.redis);
-      await drive(world.fleet.client({ model: "tiny" }), requests, history, {
+      const client = world.fleet.client({ model: "tiny" });
+      await drive(client, requests, history, {
         inFlight: 400,
         onDelivered: (delivered) => {
           if (killed >= kills || delivered < (killed + 0.5) * (requests.length / (kills + 1)))
@@ -36,11 +38,21 @@ export const workerKill: Fault = {
       });
       await killing;
       const takeoverMedianSeconds = await takeovers.medianSeconds();
+      const left = await aftermath(client, world.fleet.redis, history);
       stopWatching();
       return judge(this.name, history, expected, {
-        isShown: killed === kills && takeoverMedianSeconds !== null && takeoverMedianSeconds < 10,
+        isShown:
+          killed === kills &&
+          takeoverMedianSeconds !== null &&
+          takeoverMedianSeconds < 10 &&
+          left.length === 0,
         takeoverMedianSeconds,
-        facts: { pairs: requests.length * 50, kills: killed, jobsTakenOver: takeovers.count },
+        facts: {
+          pairs: pairsOf(requests),
+          kills: killed,
+          jobsTakenOver: takeovers.count,
+          leftOver: left.join(" "),
+        },
       });
     } finally {
       await world.stop();
