@@ -1,6 +1,11 @@
 import { gzipSync } from "node:zlib";
 import { keysFor } from "@rankfleet/queue/contract";
-import { RankfleetError, type RerankRequest } from "@rankfleet/sdk";
+import {
+  RankfleetError,
+  RerankClient,
+  type RerankClientOptions,
+  type RerankRequest,
+} from "@rankfleet/sdk";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestFleet } from "./support/fleet.ts";
@@ -123,6 +128,40 @@ test.each(refused)(
     });
   },
 );
+
+test.each([
+  [{ redis: 5 }, "redis"],
+  [{ redis: { url: "redis://127.0.0.1" } }, "redis"],
+  [{ redis: "somewhere" }, "redis"],
+  [{ prefix: "a:b" }, "prefix"],
+  [{ whenFull: "explode" }, "whenFull"],
+  [{ modelWaitMs: -1 }, "modelWaitMs"],
+  [{ url: "redis://127.0.0.1" }, "url"],
+])("a client with the options %j is refused", (options, field) => {
+  const make = (): unknown => new RerankClient(options as RerankClientOptions);
+  expect(make).toThrow(expect.objectContaining({ code: "invalid_request", field }));
+});
+
+test("options and fields that are undefined are as good as absent", async () => {
+  const client = fleet.client({ model: undefined, whenFull: undefined });
+  const request = { ...good, topN: undefined, tenant: undefined, deadline: undefined };
+  const outcomes = client.rerankMany([{ ...request, priority: undefined }], {
+    isOrdered: undefined,
+    maxPairsInFlight: undefined,
+  });
+  for await (const { result, error } of outcomes) {
+    expect(error).toBeUndefined();
+    expect(result!.results).toHaveLength(2);
+  }
+});
+
+test("a stream of what is no sequence is refused", async () => {
+  const stream = fleet.client().rerankMany(null as unknown as RerankRequest[]);
+  await expect(stream.next()).rejects.toMatchObject({
+    code: "invalid_request",
+    field: "requests",
+  });
+});
 
 test("who waits for a model that nobody serves is told so meanwhile", async () => {
   const reasons: string[] = [];

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { ResultStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
 import type { RerankRequest } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
@@ -92,6 +93,24 @@ test("a job whose worker died after its failure was recorded is a dead letter al
   await expect.poll(letter).toMatchObject({ code: "worker_killed", message: "recorded" });
   expect(await client.deadLetters.redrive(job.id)).toBe("redriven");
   expect((await job.result()).results).toHaveLength(60);
+  await fleet.killWorkers();
+});
+
+test("a job that a worker takes while it is being cancelled is no dead letter", async () => {
+  await fleet.killWorkers();
+  const worker = await fleet.worker();
+  const client = fleet.client();
+  await client.rerank(requests(1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue(claimed("half cancelled"));
+  const jobId = job.id.split("@")[0]!;
+  // The first step of it: the record, without the texts. A process that ends now never takes the second.
+  const store = new ResultStore(fleet.redis, keysFor());
+  await store.settleUnlocked({ model: "box", jobId }, { v: 1, state: "cancelled" });
+  const before = await client.deadLetters.list("box");
+  worker.child.kill("SIGCONT");
+  await expect.poll(() => fleet.redis.exists(`rankfleet:{box}:${jobId}`)).toBe(0);
+  expect(await client.deadLetters.list("box")).toEqual(before);
   await fleet.killWorkers();
 });
 

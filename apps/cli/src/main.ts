@@ -14,7 +14,8 @@ const program = new Command("rankfleet")
 // `rankfleet … | head` has seen enough: that is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit();
-  throw error;
+  process.stderr.write(`error: cannot write to standard output: ${error.message}\n`);
+  process.exit(1);
 });
 
 try {

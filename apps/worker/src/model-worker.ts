@@ -149,15 +149,14 @@ export class ModelWorker {
     if (isCrash(cause)) this.#options.onCrash(error);
     if (isForWantOfRedis(error)) throw new Postponed(error.message, NO_ROOM_MS);
     const isFinal = !error.isRetryable || delivery.isLastAttempt;
+    // A job that was cancelled a moment ago has lost its texts: nothing is wrong.
+    const isOwn = !isFinal || (await this.#settleFailed(delivery, job, error));
+    if (isFinal && delivery.deaths > 0) await this.#careful.forget(delivery.jobId);
+    if (!isOwn) return "duplicate";
     log.warn(
       { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
       "job failed",
     );
-    if (isFinal) {
-      const isOwnFailure = await this.#settleFailed(delivery, job, error);
-      if (delivery.deaths > 0) await this.#careful.forget(delivery.jobId);
-      if (!isOwnFailure) return "duplicate";
-    }
     // Too late is no dead letter: there is nothing to mend.
     if (error.code === "deadline_exceeded") return "failed";
     throw error;

@@ -83,6 +83,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
       port: settings.port,
       host: settings.host,
       setting: nameSetting(workerSettings.port),
+      hostSetting: nameSetting(workerSettings.host),
       live: () => [],
       ready: () => [
         ...(state === "serving" ? [] : [state]),

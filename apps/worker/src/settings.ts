@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { isRedisUrl } from "@rankfleet/queue";
-import { DEFAULT_PREFIX, isModelId } from "@rankfleet/queue/contract";
+import { DEFAULT_PREFIX, isModelId, isPrefix } from "@rankfleet/queue/contract";
 import {
   defineSettings,
   list,
@@ -89,7 +89,9 @@ export const workerSettings: {
     flag: "--model <name=folder>",
     env: "RANKFLEET_MODEL",
     many: true,
-    parse: list(modelSpec),
+    parse: list(modelSpec)
+      .refine((specs) => new Set(specs.map(({ id }) => id)).size === specs.length)
+      .describe("box, a model folder, or name=folder; each name once"),
     default: [{ id: "box" }],
     defaultText: "box",
     help: "Model to serve; a folder alone goes by its own name.",
@@ -179,10 +181,7 @@ export const workerSettings: {
   prefix: {
     flag: "--prefix <text>",
     env: "RANKFLEET_PREFIX",
-    parse: z
-      .string()
-      .regex(/^[^:{}]+$/u)
-      .describe("text without colons and braces"),
+    parse: z.string().refine(isPrefix).describe("text without colons and braces"),
     default: DEFAULT_PREFIX,
     help: "What all keys in Redis begin with.",
   },

@@ -25,11 +25,12 @@ import {
 import { DeadLetterBox } from "./dead-letters.ts";
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
-import type {
-  ModelBacklog,
-  RerankClientOptions,
-  RerankManyOptions,
-  WaitOptions,
+import {
+  requireOptions,
+  type ModelBacklog,
+  type RerankClientOptions,
+  type RerankManyOptions,
+  type WaitOptions,
 } from "./options.ts";
 import { withPatience, type Patience } from "./patience.ts";
 import type { RerankResult } from "./result.ts";
@@ -52,7 +53,9 @@ export class RerankClient {
   #session: Promise<Session> | undefined;
   #isClosed = false;
 
+  /** @throws InvalidRequestError if an option is none, or is not what it should be. */
   constructor(options: RerankClientOptions = {}) {
+    requireOptions(options);
     this.#options = options;
   }
 
@@ -239,7 +242,7 @@ const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");
 
 function withLane(request: RerankRequest): RerankRequest {
   const isObject = typeof request === "object" && request !== null;
-  return isObject ? { priority: "bulk", ...request } : request;
+  return isObject ? { ...request, priority: request.priority ?? "bulk" } : request;
 }
 
 function toEnvelope(

@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
-import type { RerankRequest } from "@rankfleet/queue/contract";
+import { InvalidRequestError, type RerankRequest } from "@rankfleet/queue/contract";
 import type { RerankManyOptions } from "./options.ts";
 import type { RerankResult } from "./result.ts";
 
@@ -30,6 +30,10 @@ export async function* streamRequests(
   requests: Iterable<RerankRequest> | AsyncIterable<RerankRequest>,
   options: RerankManyOptions,
 ): AsyncGenerator<RerankOutcome, void, void> {
+  if (!isIterable(requests)) {
+    const message = "must be an iterable, or an async one, of requests";
+    throw new InvalidRequestError([{ field: "requests", message }]);
+  }
   const abort = new AbortController();
   const signal =
     options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]);
@@ -90,6 +94,14 @@ export async function* streamRequests(
     if (reading === undefined) await left;
     else left.catch(() => {});
   }
+}
+
+function isIterable(value: unknown): boolean {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    (Symbol.iterator in value || Symbol.asyncIterator in value)
+  );
 }
 
 const LONGEST_FAREWELL_MS = 2_000;

@@ -84,7 +84,11 @@ test("a port in use is an error that names the setting", async () => {
 });
 
 test("an address that the machine has not is an error of its own", async () => {
-  await expect(start({ host: "192.0.2.1" })).rejects.toMatchObject({ code: "host_unavailable" });
+  const started = start({ host: "192.0.2.1", hostSetting: "--host <address> or HOST" });
+  await expect(started).rejects.toMatchObject({
+    code: "host_unavailable",
+    message: expect.stringContaining("another with --host <address> or HOST") as string,
+  });
 });
 
 test("close does not wait for a client that sends nothing", async () => {

@@ -14,6 +14,8 @@ export interface HealthOptions {
   readonly host?: string;
   /** How an error names the setting to change, e.g. `nameSetting(table.healthPort)`. */
   readonly setting?: string;
+  /** The same of the host. */
+  readonly hostSetting?: string;
   /** Why the process should be restarted; empty if it is well. */
   live(): Reasons;
   /** Why the process cannot take work now; empty if it can. */
@@ -33,7 +35,12 @@ export interface HealthServer {
 
 /** @throws ListenError if the port cannot be had. */
 export async function startHealthServer(options: HealthOptions): Promise<HealthServer> {
-  const { port, host = "127.0.0.1", setting = "the health port's setting" } = options;
+  const {
+    port,
+    host = "127.0.0.1",
+    setting = "the health port's setting",
+    hostSetting = "the health host's setting",
+  } = options;
   const server = createServer((request, response) => {
     respond(options, request).then(
       (reply) => send(response, reply, request.method === "HEAD"),
@@ -44,7 +51,9 @@ export async function startHealthServer(options: HealthOptions): Promise<HealthS
     );
   });
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => reject(new ListenError({ port, host, setting }, cause)));
+    server.once("error", (cause) =>
+      reject(new ListenError({ port, host, setting, hostSetting }, cause)),
+    );
     server.listen(port, host, resolve);
   });
   const bound = (server.address() as AddressInfo).port;

@@ -9,11 +9,15 @@ export class ListenError extends Error {
   override readonly name: string = "ListenError";
   readonly code: ListenErrorCode;
 
-  constructor(address: { port: number; host: string; setting: string }, cause: unknown) {
+  constructor(
+    address: { port: number; host: string; setting: string; hostSetting: string },
+    cause: unknown,
+  ) {
     const system = systemCode(cause);
     const { code, reason } = REASONS[system] ?? { code: "listen_failed", reason: system };
+    const setting = code === "host_unavailable" ? address.hostSetting : address.setting;
     super(
-      `cannot listen on ${address.host}:${address.port}: ${reason}; choose another with ${address.setting}`,
+      `cannot listen on ${address.host}:${address.port}: ${reason}; choose another with ${setting}`,
       { cause },
     );
     this.code = code;

@@ -44,6 +44,9 @@ export function configureDead(dead: Command): void {
         if (flags.all !== true && ids.length === 0) {
           command.error("error: name the ids, or say --all");
         }
+        if (ids.length > 0 && (flags.all || flags.code !== undefined)) {
+          command.error("error: ids go without --all and --code: those say which of all are meant");
+        }
         return withClient(flags, (client) => act(client, ids, flags));
       });
 

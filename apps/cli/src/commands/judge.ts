@@ -21,13 +21,13 @@ import { startProgress } from "../progress.ts";
 export function configureJudge(command: Command): void {
   command
     .argument("<folder>", "a BEIR style folder")
-    .requiredOption(
+    .option(
       "--endpoint <url>",
-      "an OpenAI-compatible API, up to its version: http://127.0.0.1:8000/v1",
+      "required: an OpenAI-compatible API, up to its version: http://127.0.0.1:8000/v1",
       httpUrl,
     )
-    .requiredOption("--llm <name>", "the endpoint's name of the model")
-    .requiredOption("--output <file>", "qrels to write")
+    .option("--llm <name>", "required: the endpoint's name of the model")
+    .option("--output <file>", "required: qrels to write")
     .option(
       "--run <file>",
       "judge the best of this TREC run; default: the pairs that people have judged",
@@ -36,7 +36,7 @@ export function configureJudge(command: Command): void {
     .option("--cache <file>", "answers so far; default: OUTPUT.cache.jsonl")
     .option("--concurrency <number>", "requests at a time", positive, 8)
     .option("--json", "print the figures as JSON")
-    .option("--show-rubric", "print the prompt's rubric first")
+    .option("--show-rubric", "print the prompt's rubric, and do nothing else")
     .addHelpText(
       "after",
       `
@@ -46,7 +46,17 @@ it was. Labels of a model are no substitute for people's: see the agreement, whe
 Example:
   rankfleet judge my-data --endpoint http://127.0.0.1:8000/v1 --llm qwen3-8b --run bm25.trec --output llm.qrels`,
     )
-    .action(judge);
+    .action(async (folder: string, flags: Partial<JudgeFlags>) => {
+      if (flags.showRubric) {
+        process.stdout.write(`${RUBRIC}\n`);
+        return;
+      }
+      for (const name of ["endpoint", "llm", "output"] as const) {
+        if (flags[name] === undefined)
+          command.error(`error: required option '--${name}' not given`);
+      }
+      await judge(folder, flags as JudgeFlags);
+    });
 }
 
 function httpUrl(text: string): string {
@@ -69,7 +79,6 @@ interface JudgeFlags {
 async function judge(folder: string, flags: JudgeFlags): Promise<void> {
   const signal = interruptSignal();
   await requireWritable([flags.output]);
-  if (flags.showRubric) process.stderr.write(`${RUBRIC}\n\n`);
   const collection = await readCollection(folder, { mayLackJudgments: flags.run !== undefined });
   const pairs = await pairsOf(collection, flags);
   if (pairs.length === 0) {

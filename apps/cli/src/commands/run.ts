@@ -37,7 +37,10 @@ Examples:
   rankfleet run pairs.jsonl --output scores.jsonl --resume      after a crash, or Ctrl-C
   rankfleet run pairs.jsonl --output scores.jsonl --local 2     no Redis, no workers needed`,
     )
-    .action((input: string, flags: RunFlags) => traced("run", () => run(input, flags)));
+    .action((input: string, flags: RunFlags) => {
+      requireSense(flags, command.getOptionValueSource("redis") === "cli");
+      return traced("run", () => run(input, flags));
+    });
 }
 
 interface RunFlags {
@@ -54,6 +57,17 @@ interface RunFlags {
 
 /** How long a fleet that is just starting may take to offer the model; `--local` has started already. */
 const MODEL_WAIT_MS = 30_000;
+
+/** @throws Error `invalid_settings` for flags that contradict each other. */
+function requireSense(flags: RunFlags, isRedisSaid: boolean): void {
+  const wrong =
+    flags.resume && flags.overwrite
+      ? "--resume goes on with the output, --overwrite starts anew: say one of them"
+      : flags.local !== undefined && isRedisSaid
+        ? "--local starts a Redis of its own: leave --redis out, or --local"
+        : undefined;
+  if (wrong !== undefined) throw Object.assign(new Error(wrong), { code: "invalid_settings" });
+}
 
 async function run(input: string, flags: RunFlags): Promise<void> {
   const signal = interruptSignal();

@@ -44,6 +44,7 @@ async function score(query: string, documents: string[], flags: ScoreFlags): Pro
         : { index, error: document.failure },
     );
     results.sort((a, b) => (b.logit ?? -Infinity) - (a.logit ?? -Infinity));
+    if (results.every(({ error }) => error !== undefined)) process.exitCode = 1;
     const { revision, dtype } = reranker.facts;
     const model = folderName(flags.model);
     if (flags.json) {
@@ -57,6 +58,9 @@ async function score(query: string, documents: string[], flags: ScoreFlags): Pro
       shorten(documents[result.index]!, 80),
     ]);
     process.stdout.write(`${table(["score", "logit", "tokens", "document"], rows)}\n`);
+    for (const { index, error } of results) {
+      if (error !== undefined) process.stderr.write(`document ${index + 1}: ${error.message}\n`);
+    }
     process.stdout.write(`\n${model} ${revision} ${dtype} on ${reranker.devices[0]!.name}\n`);
   } finally {
     await reranker.close();

@@ -86,8 +86,10 @@ export async function scoreRun(
     progress.update(scores.size, pairs);
   };
   try {
-    const scoreAll = options.redis === undefined ? scoreHere : scoreThere;
-    const model = await scoreAll(requests, options, onScored);
+    const model =
+      options.redis === undefined
+        ? await scoreHere(requests, options, onScored)
+        : await scoreThere(requests, options, onScored, (reason) => progress.waiting(reason));
     const by = (kind: (scored: QueryScores) => readonly (number | undefined)[]): Candidates =>
       new Map(
         [...run].map(([query, list]) => {
@@ -194,6 +196,7 @@ async function scoreThere(
   requests: readonly QueryToScore[],
   { model, redis, prefix, longDocuments, signal }: ScoringOptions,
   onScored: OnScored,
+  onWait: (reason: string) => void,
 ): Promise<string> {
   const client = new RerankClient({
     ...(redis === undefined ? {} : { redis }),
@@ -201,6 +204,7 @@ async function scoreThere(
     model,
     modelWaitMs: 30_000,
     warnAboveDocuments: Infinity,
+    onWait: ({ reason }) => onWait(reason),
   });
   try {
     let facts = model;

@@ -74,7 +74,7 @@ export function encodePairs(
     const firstPair = encoder.pairs;
     try {
       if (!document.isWellFormed()) throw new CoreError("invalid_input", "has a lone surrogate");
-      if (document === "") throw new CoreError("invalid_input", "must not be empty");
+      if (document === "") throw new CoreError("invalid_input", NO_TEXT);
       const { tokens, isTruncated } = encoder.add(
         documentIds(document, policy, room, model.tokenizer),
         policy,
@@ -87,6 +87,9 @@ export function encodePairs(
   });
   return { pairs: encoder.finish(), documents: encoded };
 }
+
+/** Of what is no text at all nothing but that is left by the time it gets here. */
+const NO_TEXT = "has no text: it must be a string, or an object with text, that is not empty";
 
 interface DocumentIds {
   readonly ids: readonly number[];

@@ -146,6 +146,8 @@ describe("answers", () => {
     ["**Grade**: **2**", 2],
     ["<think>at least grade 1, maybe more</think>\n3", 3],
     ["grade is 1\n", 1],
+    ["##final score: 2", 2],
+    ["M: 3, T: 2\nfinal score: 2", 2],
     ["grade: 7", undefined],
     ["grade: -1", undefined],
     ["-1", undefined],

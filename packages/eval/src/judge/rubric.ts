@@ -40,7 +40,8 @@ export function parseGrade(answer: string): number | undefined {
     .replaceAll(/\b0\s*(?:-|–|to)\s*3\b/giu, "");
   for (const line of said.split("\n").toReversed()) {
     const stated = [
-      ...line.matchAll(/grade(?:\s+(?:is|of)\b)?\W{0,8}(?<!-)([0-3])\b(?![.,]?\d)/giu),
+      // "##final score: 2" is how UMBRELA's own prompt has it.
+      ...line.matchAll(/(?:grade|score)(?:\s+(?:is|of)\b)?\W{0,8}(?<!-)([0-3])\b(?![.,]?\d)/giu),
     ].at(-1)?.[1];
     const grade = stated ?? /^\W*(?<!-)([0-3])\W*$/u.exec(line)?.[1];
     if (grade !== undefined) return Number(grade);

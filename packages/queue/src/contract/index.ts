@@ -18,7 +18,7 @@ export type { Failure, FailureCode } from "./failure.ts";
 export { homeOf, isOfNewerVersion, parseJob } from "./job.ts";
 export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
 export { formatJobId, jobIdOfAttempt, newJobId, parseJobId } from "./job-id.ts";
-export { DEFAULT_PREFIX, keysFor } from "./keys.ts";
+export { DEFAULT_PREFIX, isPrefix, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
 export { parsePartRecord, PART_DOCUMENTS, partId, partsOf } from "./part.ts";
 export type { JobPart, PartRecord, TextRange } from "./part.ts";

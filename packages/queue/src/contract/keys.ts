@@ -71,6 +71,11 @@ export interface ModelKeys {
 
 export const DEFAULT_PREFIX = "rankfleet";
 
+/** Colons and braces have a meaning in keys. */
+export function isPrefix(value: unknown): value is string {
+  return typeof value === "string" && /^[^:{}]+$/u.test(value);
+}
+
 export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
   return {
     prefix,

@@ -20,10 +20,10 @@ export type DocumentInput =
   | string
   | {
       /** The caller's own name for it, handed back in the result. */
-      readonly id?: string;
-      readonly text?: string;
+      readonly id?: string | undefined;
+      readonly text?: string | undefined;
       /** What the first stage (BM25, dense …) gave it; all documents of a request have one, or none. */
-      readonly firstStageScore?: number;
+      readonly firstStageScore?: number | undefined;
       /** Any other field, for the request's `fields` to choose from. */
       // oxlint-disable-next-line typescript/no-explicit-any -- with `unknown`, TypeScript takes no `interface` for this.
       readonly [field: string]: any;
@@ -35,41 +35,41 @@ export interface RerankRequest {
   /** 1 to 10,000 candidates. More than 100 is allowed, and warned about once: see docs/sdk.md#depth. */
   readonly documents: readonly DocumentInput[];
   /** Which model scores. Default: the client's `model`. */
-  readonly model?: string;
+  readonly model?: string | undefined;
   /**
    * A cascade, instead of `model`: a cheap model scores all documents and keeps its best, the next one
    * scores those, as one durable job. The result has the last model's scores of what reached it.
    */
-  readonly stages?: readonly Stage[];
+  readonly stages?: readonly Stage[] | undefined;
   /** Results wanted, best first. Default: all. */
-  readonly topN?: number;
+  readonly topN?: number | undefined;
   /** Hand the documents' texts back. Default false. */
-  readonly returnDocuments?: boolean;
+  readonly returnDocuments?: boolean | undefined;
   /** Text of an object document: these fields, joined by newlines, instead of `text`. */
-  readonly fields?: readonly string[];
+  readonly fields?: readonly string[] | undefined;
   /** Cuts each document to so many tokens first. Default: the model's limit. */
-  readonly maxTokensPerDocument?: number;
+  readonly maxTokensPerDocument?: number | undefined;
   /** `truncate` (default), `split` (the best part's score counts) or `refuse`. */
-  readonly longDocuments?: "truncate" | "split" | "refuse";
+  readonly longDocuments?: "truncate" | "split" | "refuse" | undefined;
   /** Which side is cut: `longest_first` (default) or `only_second`, the document. */
-  readonly truncation?: "longest_first" | "only_second";
+  readonly truncation?: "longest_first" | "only_second" | undefined;
   /** `score` is the raw logit, not the activated one. Default false. */
-  readonly rawScores?: boolean;
+  readonly rawScores?: boolean | undefined;
   /** The same key is the same job: a repeat returns the first one's result. */
-  readonly idempotencyKey?: string;
+  readonly idempotencyKey?: string | undefined;
   /** The lane. Default `standard`; `rerankMany` takes `bulk`. */
-  readonly priority?: Lane;
+  readonly priority?: Lane | undefined;
   /**
    * The revision of the model that must score it, as results name it (`"8db9170d214a"`): no other does,
    * and the job waits until a worker of that revision takes it. Not with `stages`.
    */
-  readonly revision?: string;
+  readonly revision?: string | undefined;
   /** Whose job it is: within a lane tenants share the fleet by weight, and have limits of their own. */
-  readonly tenant?: string;
+  readonly tenant?: string | undefined;
   /** After this moment nobody wants the result. */
-  readonly deadline?: Date | number;
+  readonly deadline?: Date | number | undefined;
   /** Carried along and handed back in the result. At most 16 entries. */
-  readonly metadata?: Readonly<Record<string, string | number | boolean | null>>;
+  readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
 }
 
 export const MAX_DOCUMENTS = 10_000;
