@@ -44,7 +44,7 @@ export async function* streamRequests(
       ? requests[Symbol.asyncIterator]()
       : requests[Symbol.iterator]();
   const window = new Window(options);
-  // Not one more promise in the race below: one that lives as long as the stream keeps something of each race.
+  // A promise that lives as long as the stream would keep a reaction of every race below, so an abort wakes the window.
   signal.addEventListener("abort", () => window.wake(), { once: true });
   let index = 0;
   let reading: Promise<undefined> | undefined;

@@ -9,11 +9,11 @@ import type { ModelFolder } from "./folder.ts";
  * tokenising thread (`encode`), the inference thread (`inputs`, `logits`) and the caller (`facts`).
  *
  * Every *pointwise* family fits here as it is: its unit of work is one sequence for one
- * (query, document) pair, whatever stands around the two texts. A yes/no LLM reranker (Qwen3, Zerank)
- * writes its prompt in `encode`, asks for left padding in `inputs`, and answers
- * `logit(yes) − logit(no)` in `logits`. Late interaction (ColBERT) encodes query and documents as
- * sequences of their own, and `logits` is its MaxSim: it needs the query's vectors, so its batch
- * carries a query row. What does not fit is a family whose documents see each other or that has no
+ * (query, document) pair, whatever stands around the two texts. A yes/no LLM reranker (Qwen3, Zerank), when there is one,
+ * would write its prompt in `encode`, ask for left padding in `inputs`, and answer
+ * `logit(yes) − logit(no)` in `logits`. Late interaction (ColBERT) would encode query and documents as
+ * sequences of their own, and `logits` would be its MaxSim: it needs the query's vectors, so its batch
+ * would carry a query row. What does not fit is a family whose documents see each other or that has no
  * graph here: listwise LLMs and hosted providers rank a whole request at once, and stand beside this
  * interface as a second `kind`, below the reranker and past the batcher.
  */
