@@ -25,7 +25,7 @@ export interface FleetOptions {
   say(line: string): void;
 }
 
-/** @throws LocalRedisError, an Error with a worker's last words if it cannot start, or the signal's reason. */
+/** @throws LocalRedisError, WorkerStartError, or the signal's reason. */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const { workers, signal } = options;
   const local =
@@ -105,22 +105,22 @@ function startWorker(
       resolve(ending ?? `exit code ${code}`);
     }),
   );
-  // What it said until it was ready.
-  let words: string[] | undefined = [];
-  child.stderr?.on("data", (chunk: Buffer) => {
-    words?.push(chunk.toString());
-    process.stderr.write(chunk);
-  });
+  child.stderr?.on("data", (chunk: Buffer) => process.stderr.write(chunk));
   return new Promise((resolve, reject) => {
-    child.once("message", ({ url }: { url: string }) => {
-      words = undefined;
-      resolve({ url, ended });
-    });
-    child.once("exit", (code) =>
-      reject(new Error(`a worker ended with code ${code}: ${words?.join("").trim()}`)),
-    );
+    child.once("message", ({ url }: { url: string }) => resolve({ url, ended }));
+    // "close", so that what it said stands above.
+    child.once("close", (code, ending) => reject(new WorkerStartError(code ?? ending)));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
+}
+
+class WorkerStartError extends Error {
+  override readonly name = "WorkerStartError";
+  readonly code = "worker_not_started";
+
+  constructor(how: number | NodeJS.Signals | null) {
+    super(`a worker could not start (it ended with ${how}): what it said stands above`);
+  }
 }
 
 const LAST_CALL_MS = 5_000;

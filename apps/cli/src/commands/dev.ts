@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
+import { DEFAULT_PREFIX } from "@rankfleet/queue/contract";
 import type { Command } from "commander";
 import { startFleet, type Fleet } from "../fleet.ts";
 import { interruptSignal, type Interrupted } from "../interrupt.ts";
@@ -60,7 +61,7 @@ async function runCommand(
   signal.throwIfAborted();
   const child = spawn(program, args, {
     stdio: "inherit",
-    env: { ...process.env, REDIS_URL: redis },
+    env: { ...process.env, REDIS_URL: redis, RANKFLEET_PREFIX: DEFAULT_PREFIX },
   });
   const pass = (): void => {
     const reason = signal.reason as Interrupted;

@@ -67,7 +67,7 @@ async function failover(
     redis.disconnect();
     return judge(fault, history, expected, {
       isShown: killed === 1 && left.length === 0,
-      facts: { mastersKilled: killed, leftOver: left.join(" ") },
+      facts: { mastersKilled: killed, leftOver: left.join(" ") || 0 },
     });
   } finally {
     await world.stop();

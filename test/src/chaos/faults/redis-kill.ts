@@ -48,7 +48,7 @@ export const redisKill: Fault = {
       stopWatching();
       return judge(this.name, history, expected, {
         isShown: killed === kills && left.length === 0,
-        facts: { kills: killed, appendfsync: "everysec", leftOver: left.join(" ") },
+        facts: { kills: killed, appendfsync: "everysec", leftOver: left.join(" ") || 0 },
       });
     } finally {
       await world.stop();

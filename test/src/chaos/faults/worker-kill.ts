@@ -51,7 +51,7 @@ export const workerKill: Fault = {
           pairs: pairsOf(requests),
           kills: killed,
           jobsTakenOver: takeovers.count,
-          leftOver: left.join(" "),
+          leftOver: left.join(" ") || 0,
         },
       });
     } finally {
