@@ -74,6 +74,22 @@ test("score ranks a few documents without Redis", async () => {
   expect(results.map(({ index }) => index)).toEqual([0, 1]);
 });
 
+test("queue forget takes off a model that nobody serves, and no other", async () => {
+  const offer = { model: "old", revision: "r", dtype: "fp32", maxTokens: 512 };
+  await fleet.redis.hset("rankfleet:models", "old", JSON.stringify(offer));
+  expect(await run(["queue", "forget", "old"])).toMatchObject({
+    code: 0,
+    stdout: "old is forgotten\n",
+  });
+  expect(await run(["queue", "forget", "old"])).toMatchObject({ code: 1 });
+  const served = await run(["queue", "forget", "box"]);
+  expect([served.code, served.stderr]).toEqual([
+    1,
+    expect.stringContaining("workers: 1") as string,
+  ]);
+  expect((await run(["queue", "stats"])).stdout).toContain("box");
+});
+
 test("queue stats shows models, workers and jobs", async () => {
   const { stdout } = await run(["queue", "stats", "--json"]);
   expect(JSON.parse(stdout)).toMatchObject({

@@ -122,3 +122,15 @@ test("TLS: rediss:// with a certificate of one's own authority", async () => {
   const stranger = fleet.client({ redis: url });
   await expect(stranger.rerank(small!)).rejects.toMatchObject({ code: "redis_unavailable" });
 });
+
+test("a password that is missing or wrong is said as such", async () => {
+  const fleet = await start([]);
+  const { port } = fleet.redisServer;
+  for (const url of [`redis://127.0.0.1:${port}`, `redis://:wrong@127.0.0.1:${port}`]) {
+    const attempt = fleet.client({ redis: url }).rerank(small!);
+    await expect(attempt).rejects.toMatchObject({
+      code: "redis_unavailable",
+      message: expect.stringContaining("wants a password") as string,
+    });
+  }
+});

@@ -70,8 +70,9 @@ export class Settlement {
     if (record !== undefined) {
       if (part !== undefined) await this.#parts.forget(this.#model, id);
       // A copy that was queued while the cascade stood in a later stage: nobody else lets go of it.
-      else if (isDeadLetter(record)) throw toError(record.failure);
-      else await this.#store.free(this.#model, id);
+      else if (!isDeadLetter(record)) await this.#store.free(this.#model, id);
+      // Of a cascade that has gone on from here the dead letter lies where it failed.
+      else if (homeOf(job) === this.#model) throw toError(record.failure);
       return true;
     }
     if (part === undefined || !(await this.#parts.has(this.#model, part))) return false;

@@ -51,11 +51,10 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
   } catch (cause) {
     redis.disconnect();
     const reason = lastError?.message ?? (cause instanceof Error ? cause.message : String(cause));
-    throw new RedisUnavailableError(
-      "redis_unavailable",
-      `cannot reach Redis at ${nameRedis(source)}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`,
-      { field: "redis", cause },
-    );
+    const message = /^(?:NOAUTH|WRONGPASS)/u.test(reason)
+      ? `Redis at ${nameRedis(source)} wants a password, or another one: redis://:password@host or redis://user:password@host (${reason})`
+      : `cannot reach Redis at ${nameRedis(source)}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`;
+    throw new RedisUnavailableError("redis_unavailable", message, { field: "redis", cause });
   }
 }
 

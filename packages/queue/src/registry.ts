@@ -127,6 +127,13 @@ export class ModelRegistry {
     return new Map(entries.map(([model, json]) => [model, JSON.parse(json) as ModelOffer]));
   }
 
+  /** Nobody serves it any more: requests for it are refused again, and do not wait. Its queue and records stay. */
+  async forget(model: string): Promise<boolean> {
+    const { workers, rates, revisions } = this.#keys.model(model);
+    await this.#redis.del(workers, rates, revisions);
+    return (await this.#redis.hdel(this.#keys.models, model)) === 1;
+  }
+
   /** Workers of a model that gave a sign of life lately. */
   async liveWorkers(model: string, now: number): Promise<number> {
     return this.#redis.zcount(this.#keys.model(model).workers, now - 3 * HEARTBEAT_MS, "+inf");

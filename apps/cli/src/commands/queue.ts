@@ -40,6 +40,18 @@ Examples:
       const changes = texts.map((text) => parseChange(text, flags.total === true, command));
       return withRedis(flags, (redis, keys) => limits(redis, keys, changes, flags));
     });
+  queue
+    .command("forget")
+    .description(
+      "Take a model that nobody serves any more off the list, so that requests for it are refused.",
+    )
+    .argument("<model>")
+    .addOption(redisOption())
+    .addOption(prefixOption())
+    .addHelpText("after", "\nExample:\n  rankfleet queue forget old-model")
+    .action((model: string, flags: RedisFlags) =>
+      withRedis(flags, (redis, keys) => forget(redis, keys, model)),
+    );
 }
 
 type Connection = Awaited<ReturnType<typeof connect>>;
@@ -112,6 +124,37 @@ async function readStats(redis: Connection, keys: Keys, queues: JobQueues, clock
       };
     }),
   );
+}
+
+/** @throws Error `model_unknown`, or `model_in_use` while it has workers or jobs. */
+async function forget(redis: Connection, keys: Keys, model: string): Promise<void> {
+  const queues = new JobQueues(redis, keys);
+  const clock = await RedisClock.start(redis);
+  try {
+    const found = (await readStats(redis, keys, queues, clock)).find(
+      (each) => each.model === model,
+    );
+    if (found === undefined)
+      throw problem("model_unknown", `no worker has offered "${model}" here`);
+    const { workers, waiting, active, delayed, failed } = found;
+    const jobs = waiting + active + delayed;
+    if (workers > 0 || jobs > 0 || failed > 0) {
+      const what = `workers: ${count(workers)}, jobs: ${count(jobs)}, dead letters: ${count(failed)}`;
+      throw problem(
+        "model_in_use",
+        `"${model}" is in use (${what}): end, cancel or discard them first`,
+      );
+    }
+    await new ModelRegistry(redis, keys).forget(model);
+    process.stdout.write(`${model} is forgotten\n`);
+  } finally {
+    clock.stop();
+    await queues.close();
+  }
+}
+
+function problem(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
 }
 
 function toTables(models: readonly ModelStats[]): string {
