@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { RELEASE_LUA } from "./backlog-scripts.ts";
 import { clockOf, releaseKeys } from "./backlog.ts";
-import { LANES, partId, type Keys } from "./contract/index.ts";
+import { LANES, partIds, type Keys } from "./contract/index.ts";
 import { script, type Script } from "./script.ts";
 
 /** Keeps the backlog's count true where no script could: what died between two of them. */
@@ -44,10 +44,9 @@ export class BacklogSweeper {
   async #isQueued(model: string, jobId: string): Promise<boolean> {
     const keys = this.#keys.model(model);
     const of = Number((await this.#redis.hget(keys.parts(jobId), "of")) ?? 0);
-    const partIds = Array.from({ length: of }, (_, index) => partId({ job: jobId, index }));
     for (const queue of keys.queues) {
       const base = `${this.#keys.prefix}:${queue}`;
-      for (const id of [jobId, ...partIds]) {
+      for (const id of [jobId, ...partIds(jobId, of)]) {
         if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;
         if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return true;
       }

@@ -1,6 +1,6 @@
 import { Queue } from "bullmq";
 import type { Redis } from "ioredis";
-import { partId, type Keys } from "./contract/index.ts";
+import { partIds, type Keys } from "./contract/index.ts";
 import { PartStore } from "./part-store.ts";
 
 /** The BullMQ queues of models, and where in them a job stands. */
@@ -24,10 +24,7 @@ export class JobQueues {
     let ended: QueueState = "unknown";
     for (const model of models) {
       const parts = await this.#parts.find(model, jobId);
-      const ids =
-        parts === undefined
-          ? [jobId]
-          : Array.from({ length: parts.of }, (_, index) => partId({ job: jobId, index }));
+      const ids = parts === undefined ? [jobId] : partIds(jobId, parts.of);
       for (const id of ids) {
         for (const queue of this.of([model])) {
           const state = await queue.getJobState(id);
@@ -43,9 +40,7 @@ export class JobQueues {
   async remove(models: readonly string[], jobId: string): Promise<void> {
     for (const model of models) {
       const parts = await this.#parts.find(model, jobId);
-      const ids = Array.from({ length: parts?.of ?? 0 }, (_, index) =>
-        partId({ job: jobId, index }),
-      );
+      const ids = partIds(jobId, parts?.of ?? 0);
       const queues = this.of([model]);
       await Promise.all(queues.flatMap((queue) => [jobId, ...ids].map((id) => queue.remove(id))));
       await this.#parts.forget(model, jobId);

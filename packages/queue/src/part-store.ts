@@ -1,5 +1,5 @@
 import type { Redis } from "ioredis";
-import { partId, parsePartRecord, type Keys, type PartRecord } from "./contract/index.ts";
+import { partId, partIds, parsePartRecord, type Keys, type PartRecord } from "./contract/index.ts";
 import type { Lease } from "./result-store.ts";
 import { Replication } from "./replication.ts";
 import { script, type Script } from "./script.ts";
@@ -87,9 +87,7 @@ export class PartStore {
     const keys = this.#keys.model(model);
     const found = await this.find(model, jobId);
     if (found === undefined) return;
-    const payloads = Array.from({ length: found.of }, (_, index) =>
-      keys.payload(partId({ job: jobId, index })),
-    );
+    const payloads = partIds(jobId, found.of).map((id) => keys.payload(id));
     await this.#redis.unlink(keys.parts(jobId), ...payloads);
   }
 }

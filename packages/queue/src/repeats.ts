@@ -5,7 +5,7 @@ import {
   idempotencyConflict,
   jobIdOfAttempt,
   parseResult,
-  partId,
+  partIds,
   type JobEnvelope,
   type Keys,
   type ResultRecord,
@@ -91,9 +91,7 @@ export class Repeats {
     jobId: string,
     partCount: number,
   ): Promise<(Job | undefined)[]> {
-    const ids = Array.from({ length: partCount > 1 ? partCount : 0 }, (_, index) =>
-      partId({ job: jobId, index }),
-    );
+    const ids = partCount > 1 ? partIds(jobId, partCount) : [];
     return Promise.all(
       this.#queues.of([model]).flatMap((queue) => ids.map((id) => queue.getJob(id))),
     );

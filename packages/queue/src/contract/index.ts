@@ -20,7 +20,7 @@ export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./jo
 export { formatJobId, jobIdOfAttempt, newJobId, parseJobId } from "./job-id.ts";
 export { DEFAULT_PREFIX, isPrefix, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
-export { parsePartRecord, PART_DOCUMENTS, partId, partsOf } from "./part.ts";
+export { parsePartRecord, PART_DOCUMENTS, partId, partIds, partsOf } from "./part.ts";
 export type { JobPart, PartRecord, TextRange } from "./part.ts";
 export { CLAIM_THRESHOLD_BYTES, encodeTexts } from "./payload.ts";
 export { isModelId, LANES, MAX_DOCUMENTS, parseRequest } from "./request.ts";

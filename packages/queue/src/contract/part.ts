@@ -70,6 +70,11 @@ export function partId({ job, index }: Pick<JobPart, "job" | "index">): string {
   return `${job}~${index}`;
 }
 
+/** The queue's ids of all parts of a job. */
+export function partIds(job: string, of: number): string[] {
+  return Array.from({ length: of }, (_, index) => partId({ job, index }));
+}
+
 /** @throws RankfleetError `payload_corrupt`: only workers write here, so another reader has meddled. */
 export function parsePartRecord(json: string): PartRecord {
   try {
