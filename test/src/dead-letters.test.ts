@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { ResultStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
-import type { RerankRequest } from "@rankfleet/sdk";
+import type { JobHandle, RerankClient, RerankRequest } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cli, TestFleet } from "./support/fleet.ts";
@@ -76,18 +76,28 @@ const claimed = (query: string): RerankRequest => ({
   documents: requests(1, 60)[0]!.documents.map((each) => `${each as string} `.repeat(4)),
 });
 
-test("a job whose worker died after its failure was recorded is a dead letter all the same", async () => {
+/** Queued while its worker is stopped; `go` lets the worker take it. */
+async function heldJob(query: string): Promise<{
+  client: RerankClient;
+  job: JobHandle;
+  jobId: string;
+  go: () => boolean;
+}> {
   await fleet.killWorkers();
-  const worker = await fleet.worker();
+  const { child } = await fleet.worker();
   const client = fleet.client();
   await client.rerank(requests(1, 2)[0]!);
-  worker.child.kill("SIGSTOP");
-  const job = await client.enqueue(claimed("recorded, and not yet set aside"));
-  const jobId = job.id.split("@")[0]!;
+  child.kill("SIGSTOP");
+  const job = await client.enqueue(claimed(query));
+  return { client, job, jobId: job.id.split("@")[0]!, go: () => child.kill("SIGCONT") };
+}
+
+test("a job whose worker died after its failure was recorded is a dead letter all the same", async () => {
+  const { client, job, jobId, go } = await heldJob("recorded, and not yet set aside");
   const failure = { code: "worker_killed", message: "recorded" };
   await fleet.redis.set(keys.result(jobId), JSON.stringify({ v: 1, state: "failed", failure }));
   await fleet.redis.hset(`rankfleet:{box}:${jobId}`, "ats", 1);
-  worker.child.kill("SIGCONT");
+  go();
   const letter = async (): Promise<unknown> =>
     (await client.deadLetters.list("box")).find(({ id }) => id === job.id);
   await expect.poll(letter).toMatchObject({ code: "worker_killed", message: "recorded" });
@@ -97,34 +107,22 @@ test("a job whose worker died after its failure was recorded is a dead letter al
 });
 
 test("a job that a worker takes while it is being cancelled is no dead letter", async () => {
-  await fleet.killWorkers();
-  const worker = await fleet.worker();
-  const client = fleet.client();
-  await client.rerank(requests(1, 2)[0]!);
-  worker.child.kill("SIGSTOP");
-  const job = await client.enqueue(claimed("half cancelled"));
-  const jobId = job.id.split("@")[0]!;
+  const { client, jobId, go } = await heldJob("half cancelled");
   // The first step of it: the record, without the texts. A process that ends now never takes the second.
   const store = new ResultStore(fleet.redis, keysFor());
   await store.settleUnlocked({ model: "box", jobId }, { v: 1, state: "cancelled" });
   const before = await client.deadLetters.list("box");
-  worker.child.kill("SIGCONT");
+  go();
   await expect.poll(() => fleet.redis.exists(`rankfleet:{box}:${jobId}`)).toBe(0);
   expect(await client.deadLetters.list("box")).toEqual(before);
   await fleet.killWorkers();
 });
 
 test("a job that reached the queue twice is no dead letter when it is met again, and leaves no texts", async () => {
-  await fleet.killWorkers();
-  const worker = await fleet.worker();
-  const client = fleet.client();
-  await client.rerank(requests(1, 2)[0]!);
-  worker.child.kill("SIGSTOP");
-  const job = await client.enqueue(claimed("sent twice"));
-  const jobId = job.id.split("@")[0]!;
+  const { client, job, jobId, go } = await heldJob("sent twice");
   const data = JSON.parse((await fleet.redis.hget(`rankfleet:{box}:${jobId}`, "data"))!) as object;
   const texts = (await fleet.redis.getBuffer(keys.payload(jobId)))!;
-  worker.child.kill("SIGCONT");
+  go();
   const { results } = await job.result();
   const before = await client.deadLetters.list("box");
   const queue = new Queue("{box}", { connection: fleet.redis, prefix: "rankfleet" });

@@ -1,20 +1,30 @@
-import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
+import { keysFor, newJobId } from "@rankfleet/queue/contract";
+import {
+  DeadlineExceededError,
+  type RerankClient,
+  type RerankRequest,
+  type RerankResult,
+} from "@rankfleet/sdk";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { TestFleet } from "./support/fleet.ts";
+import { TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages, requests } from "./support/texts.ts";
 
-/** Idempotency keys of jobs that are made again, that are shared, and that end in odd moments. */
+/** Idempotency keys: repeats, conflicts, jobs that are made again, and keys that are shared. */
 const slow = simulatedFolder({ pairs_per_second: 500 });
 
 let fleet: TestFleet;
-let client: RerankClient;
+let simClient: RerankClient;
+let worker: WorkerProcess;
 beforeAll(async () => {
   fleet = await TestFleet.start();
-  await fleet.worker({ RANKFLEET_MODEL: `box,sim=${slow},other=${slow}` });
-  client = fleet.client({ model: "sim" });
+  worker = await fleet.worker({ RANKFLEET_MODEL: `box,sim=${slow},other=${slow}` });
+  simClient = fleet.client({ model: "sim" });
 });
 afterAll(() => fleet.stop());
+
+const query = "how do I descale a coffee machine";
+const documents = passages.slice(0, 3).map((text, i) => ({ id: `d${i}`, text }));
 
 const logits = ({ results }: RerankResult): (number | undefined)[] =>
   results
@@ -22,8 +32,8 @@ const logits = ({ results }: RerankResult): (number | undefined)[] =>
     .map((each) => (each.error === undefined ? each.logit : undefined));
 
 /** Enough for several parts. */
-const large = (query: string): RerankRequest => ({
-  query,
+const large = (question: string): RerankRequest => ({
+  query: question,
   model: "box",
   documents: Array.from({ length: 300 }, (_, i) => `${i} ${passages[i % passages.length]!}`),
 });
@@ -32,20 +42,20 @@ test("one key for two models is two jobs, each with its own result", async () =>
   const [request] = requests(1, 20);
   const results = await Promise.all(
     ["box", "other"].map((model) =>
-      client.rerank({ ...request!, model, idempotencyKey: "for both" }),
+      simClient.rerank({ ...request!, model, idempotencyKey: "for both" }),
     ),
   );
   expect(results.map(({ model }) => model)).toEqual(["box", "other"]);
 });
 
 test("a large job that was cancelled in the middle is made again for another request, and gets that one's scores", async () => {
-  const wanted = await client.rerank(large("which fish live in cold water"));
+  const wanted = await simClient.rerank(large("which fish live in cold water"));
   for (let round = 0; round < 3; round++) {
     const key = { idempotencyKey: `large ${round}` };
-    const first = await client.enqueue({ ...large(`how do I bake bread, ${round}`), ...key });
+    const first = await simClient.enqueue({ ...large(`how do I bake bread, ${round}`), ...key });
     await expect.poll(() => first.status(), { interval: 5 }).toBe("active");
     expect(await first.cancel()).toBe(true);
-    const again = await client.rerank({ ...large("which fish live in cold water"), ...key });
+    const again = await simClient.rerank({ ...large("which fish live in cold water"), ...key });
     expect(logits(again)).toEqual(logits(wanted));
   }
 });
@@ -54,7 +64,7 @@ test("of two that make a cancelled job again at once with other requests, one is
   const [first, second, third] = requests(3, 20);
   for (let round = 0; round < 5; round++) {
     const key = { idempotencyKey: `race ${round}` };
-    const job = await client.enqueue({ ...first!, ...key });
+    const job = await simClient.enqueue({ ...first!, ...key });
     await job.cancel();
     const made = await Promise.allSettled(
       [second!, third!].map((request) =>
@@ -67,4 +77,81 @@ test("of two that make a cancelled job again at once with other requests, one is
     expect(refused).toMatchObject([{ code: "idempotency_conflict" }]);
     expect((await accepted[0]!.result()).results).toHaveLength(20);
   }
+});
+
+test("the same idempotency key is the same job, and refuses another request", async () => {
+  const client = fleet.client();
+  const [first, second] = await Promise.all([
+    client.enqueue({ query, documents, idempotencyKey: "order-1" }),
+    client.enqueue({ query, documents, idempotencyKey: "order-1" }),
+  ]);
+  expect(first.id).toBe(second.id);
+  expect(await first.result()).toEqual(await second.result());
+  const repeat = await fleet.client().enqueue({ query, documents, idempotencyKey: "order-1" });
+  expect(await repeat.result()).toEqual(await first.result());
+  const renamed = documents.map(({ text }, i) => ({ id: `other ${i}`, text }));
+  for (const other of [
+    { query: "something else", documents },
+    { query, documents: renamed },
+  ]) {
+    await expect(client.enqueue({ ...other, idempotencyKey: "order-1" })).rejects.toMatchObject({
+      code: "idempotency_conflict",
+      field: "idempotencyKey",
+    });
+  }
+  const tenant = await client.enqueue({
+    query,
+    documents,
+    idempotencyKey: "order-1",
+    tenant: "acme",
+  });
+  expect(tenant.id).not.toBe(first.id);
+});
+
+test("a request that was too late may be made again under its key", async () => {
+  const client = fleet.client();
+  worker.child.kill("SIGSTOP");
+  const request = { query, documents, idempotencyKey: "late" };
+  const late = client.rerank({ ...request, deadline: Date.now() + 300 });
+  await expect(late).rejects.toBeInstanceOf(DeadlineExceededError);
+  worker.child.kill("SIGCONT");
+  expect((await client.rerank(request)).results).toHaveLength(3);
+});
+
+test("a key is free again once its failed result is forgotten, also while its dead letter is kept", async () => {
+  const client = fleet.client();
+  for (const count of [3, 300]) {
+    const texts = Array.from({ length: count }, (_, i) => `${i} ${passages[i % 20]!}`.repeat(2));
+    const request = { query, documents: texts, idempotencyKey: `failed ${count}` };
+    await client.rerank({ query: `${query} ${count}`, documents: texts });
+    const keys = keysFor().model("box");
+    const jobId = newJobId({ key: request.idempotencyKey, models: ["box"] });
+    // As a dead letter of a day ago stands there: given up, its record gone.
+    const letterId = count === 3 ? jobId : `${jobId}~0`;
+    const base = `rankfleet:${keys.queue("standard")}`;
+    const at = Date.now() - 24 * 3600 * 1000;
+    await fleet.redis.hset(`${base}:${letterId}`, {
+      name: "rerank",
+      data: "{}",
+      opts: "{}",
+      timestamp: at,
+      finishedOn: at,
+      failedReason: "given up",
+    });
+    await fleet.redis.zadd(`${base}:failed`, at, letterId);
+    expect((await client.rerank(request)).results).toHaveLength(count);
+  }
+});
+
+test("of two requests that come under one key at once, one is the job and the other is refused", async () => {
+  const texts = Array.from({ length: 60 }, (_, i) => `${i} ${passages[i]!}`.repeat(4));
+  const client = fleet.client();
+  await client.rerank({ query, documents });
+  const [first, second] = await Promise.allSettled([
+    client.rerank({ query, documents: texts, idempotencyKey: "both" }),
+    client.rerank({ query, documents: texts.slice(0, 50), idempotencyKey: "both" }),
+  ]);
+  if (first.status === "rejected") throw first.reason;
+  expect(first.value.results).toHaveLength(60);
+  expect(second).toMatchObject({ reason: { code: "idempotency_conflict" } });
 });

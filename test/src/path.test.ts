@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { formatJobId, keysFor, newJobId } from "@rankfleet/queue/contract";
+import { formatJobId, newJobId } from "@rankfleet/queue/contract";
 import {
   ClientClosedError,
   DeadlineExceededError,
@@ -127,83 +127,6 @@ test("an unknown job is not found, and an id of another form is none", async () 
   );
   expect(await client.job("0123456789abcdef@box").status()).toBe("unknown");
   expect(() => client.job("nonsense")).toThrow(JobNotFoundError);
-});
-
-test("the same idempotency key is the same job, and refuses another request", async () => {
-  const client = fleet.client();
-  const [first, second] = await Promise.all([
-    client.enqueue({ query, documents, idempotencyKey: "order-1" }),
-    client.enqueue({ query, documents, idempotencyKey: "order-1" }),
-  ]);
-  expect(first.id).toBe(second.id);
-  expect(await first.result()).toEqual(await second.result());
-  const repeat = await fleet.client().enqueue({ query, documents, idempotencyKey: "order-1" });
-  expect(await repeat.result()).toEqual(await first.result());
-  const renamed = documents.map(({ text }, i) => ({ id: `other ${i}`, text }));
-  for (const other of [
-    { query: "something else", documents },
-    { query, documents: renamed },
-  ]) {
-    await expect(client.enqueue({ ...other, idempotencyKey: "order-1" })).rejects.toMatchObject({
-      code: "idempotency_conflict",
-      field: "idempotencyKey",
-    });
-  }
-  const tenant = await client.enqueue({
-    query,
-    documents,
-    idempotencyKey: "order-1",
-    tenant: "acme",
-  });
-  expect(tenant.id).not.toBe(first.id);
-});
-
-test("a request that was too late may be made again under its key", async () => {
-  const client = fleet.client();
-  worker.child.kill("SIGSTOP");
-  const request = { query, documents, idempotencyKey: "late" };
-  const late = client.rerank({ ...request, deadline: Date.now() + 300 });
-  await expect(late).rejects.toBeInstanceOf(DeadlineExceededError);
-  worker.child.kill("SIGCONT");
-  expect((await client.rerank(request)).results).toHaveLength(3);
-});
-
-test("a key is free again once its failed result is forgotten, also while its dead letter is kept", async () => {
-  const client = fleet.client();
-  for (const count of [3, 300]) {
-    const texts = Array.from({ length: count }, (_, i) => `${i} ${passages[i % 20]!}`.repeat(2));
-    const request = { query, documents: texts, idempotencyKey: `failed ${count}` };
-    await client.rerank({ query: `${query} ${count}`, documents: texts });
-    const keys = keysFor().model("box");
-    const jobId = newJobId({ key: request.idempotencyKey, models: ["box"] });
-    // As a dead letter of a day ago stands there: given up, its record gone.
-    const letterId = count === 3 ? jobId : `${jobId}~0`;
-    const base = `rankfleet:${keys.queue("standard")}`;
-    const at = Date.now() - 24 * 3600 * 1000;
-    await fleet.redis.hset(`${base}:${letterId}`, {
-      name: "rerank",
-      data: "{}",
-      opts: "{}",
-      timestamp: at,
-      finishedOn: at,
-      failedReason: "given up",
-    });
-    await fleet.redis.zadd(`${base}:failed`, at, letterId);
-    expect((await client.rerank(request)).results).toHaveLength(count);
-  }
-});
-
-test("of two requests that come under one key at once, one is the job and the other is refused", async () => {
-  const texts = Array.from({ length: 60 }, (_, i) => `${i} ${passages[i]!}`.repeat(4));
-  const client = fleet.client();
-  await client.rerank({ query, documents });
-  const [first, second] = await Promise.allSettled([
-    client.rerank({ query, documents: texts, idempotencyKey: "both" }),
-    client.rerank({ query, documents: texts.slice(0, 50), idempotencyKey: "both" }),
-  ]);
-  if (first.status === "rejected") throw first.reason;
-  expect(first.value.results).toHaveLength(60);
-  expect(second).toMatchObject({ reason: { code: "idempotency_conflict" } });
 });
 
 test("texts beyond 32 KB travel beside the job, packed, and are gone when it is settled", async () => {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DelayedError, UnrecoverableError, WaitingError, type Job } from "bullmq";
 import type { Redis } from "ioredis";
 import { RankfleetError, type Keys } from "./contract/index.ts";
-import { PromptWorker } from "./prompt-worker.ts";
+import { OneByOneWorker } from "./one-by-one-worker.ts";
 import { writeTo, type Write } from "./write.ts";
 
 /**
@@ -14,7 +14,7 @@ import { writeTo, type Write } from "./write.ts";
  * tried again.
  */
 export class JobConsumer {
-  readonly #worker: PromptWorker;
+  readonly #worker: OneByOneWorker;
   readonly #options: ConsumerOptions;
   readonly #write: Write;
   #isHandingBack = false;
@@ -31,7 +31,7 @@ export class JobConsumer {
     ): Promise<void> => {
       await this.#deliver(job, token, signal);
     };
-    this.#worker = new PromptWorker(queue, process, {
+    this.#worker = new OneByOneWorker(queue, process, {
       connection: redis,
       prefix: keys.prefix,
       concurrency: options.concurrency,

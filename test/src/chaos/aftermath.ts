@@ -15,13 +15,19 @@ export async function aftermath(
   history: History,
 ): Promise<readonly string[]> {
   for (const [number, id] of history.acknowledged) {
-    history.deliver(number, await client.job(id).result());
+    history.readAgain(number, await client.job(id).result());
   }
-  const { base } = keysFor().model(MODEL);
+  const keys = keysFor();
+  const { base, backlog, queued, queues } = keys.model(MODEL);
+  const lists = queues.flatMap((queue) =>
+    ["wait", "active", "prioritized", "delayed", "failed"].map(
+      (list) => `${keys.prefix}:${queue}:${list}`,
+    ),
+  );
   for (const latest = performance.now() + LONGEST_MS; ;) {
     const left: string[] = [];
-    for (const kind of ["backlog", "queued", "wait", "active", "prioritized", "failed"]) {
-      if ((await redis.exists(`${base}:${kind}`)) === 1) left.push(kind);
+    for (const key of [backlog, queued, ...lists]) {
+      if ((await redis.exists(key)) === 1) left.push(key);
     }
     for (const id of history.acknowledged.values()) {
       const job = id.split("@")[0]!;

@@ -9,7 +9,7 @@ export interface FaultReport {
   readonly acknowledged: number;
   /** Acknowledged, and no result in the end. */
   readonly lost: number;
-  /** Records beyond one that were written of a job, and results that were another one when they were read again. */
+  /** Results beyond one that were written or delivered of a job, and those that were another one when read again. */
   readonly secondEffects: number;
   /** Documents whose logit is not, to the last bit, that of an undisturbed run. */
   readonly unequalScores: number;
@@ -35,6 +35,7 @@ export class History {
   readonly #failures = new Map<number, string>();
   readonly #writes = new Map<string, number>();
   #submitted = 0;
+  #changed = 0;
 
   constructor(requests: readonly RerankRequest[]) {
     this.#requests = requests;
@@ -62,12 +63,22 @@ export class History {
   }
 
   deliver(number: number, result: RerankResult): void {
+    const before = this.#delivered.get(number) ?? [];
+    this.#delivered.set(number, [...before, this.#logitsOf(number, result)]);
+  }
+
+  /** When all is over: what stands must be what was delivered. */
+  readAgain(number: number, result: RerankResult): void {
+    const [first] = this.#delivered.get(number) ?? [];
+    if (first === undefined || !areSame(first, this.#logitsOf(number, result))) this.#changed++;
+  }
+
+  #logitsOf(number: number, result: RerankResult): Logits {
     const logits = this.#requests[number]!.documents.map((): number | null => null);
     for (const document of result.results) {
       if (document.error === undefined) logits[document.index] = document.logit;
     }
-    const before = this.#delivered.get(number) ?? [];
-    this.#delivered.set(number, [...before, logits]);
+    return logits;
   }
 
   fail(number: number, error: unknown): void {
@@ -92,14 +103,12 @@ export class History {
     expected: readonly Logits[],
   ): Omit<FaultReport, "fault" | "ok" | "facts" | "takeoverMedianSeconds"> {
     const lost = [...this.#acknowledged.keys()].filter((number) => !this.#delivered.has(number));
-    let secondEffects = 0;
+    let secondEffects = this.#changed;
     let unequalScores = 0;
     for (const writes of this.#writes.values()) secondEffects += writes - 1;
     for (const [number, deliveries] of this.#delivered) {
-      const [first, ...later] = deliveries as [Logits, ...Logits[]];
-      // What stands is what was delivered, however often one looks.
-      for (const again of later) if (!areSame(first, again)) secondEffects++;
-      for (const [index, logit] of first.entries()) {
+      secondEffects += deliveries.length - 1;
+      for (const [index, logit] of deliveries[0]!.entries()) {
         if (!isSame(logit, expected[number]![index]!)) unequalScores++;
       }
     }

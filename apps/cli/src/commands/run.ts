@@ -38,7 +38,12 @@ Examples:
   rankfleet run pairs.jsonl --output scores.jsonl --local 2     no Redis, no workers needed`,
     )
     .action((input: string, flags: RunFlags) => {
-      requireSense(flags, command.getOptionValueSource("redis") === "cli");
+      if (flags.resume && flags.overwrite) {
+        command.error("error: --resume goes on with the output, --overwrite starts anew: say one");
+      }
+      if (flags.local !== undefined && command.getOptionValueSource("redis") === "cli") {
+        command.error("error: --local starts a Redis of its own: leave it out, or --redis");
+      }
       return traced("run", () => run(input, flags));
     });
 }
@@ -57,17 +62,6 @@ interface RunFlags {
 
 /** How long a fleet that is just starting may take to offer the model; `--local` has started already. */
 const MODEL_WAIT_MS = 30_000;
-
-/** @throws Error `invalid_settings` for flags that contradict each other. */
-function requireSense(flags: RunFlags, isRedisSaid: boolean): void {
-  const wrong =
-    flags.resume && flags.overwrite
-      ? "--resume goes on with the output, --overwrite starts anew: say one of them"
-      : flags.local !== undefined && isRedisSaid
-        ? "--local starts a Redis of its own: leave --redis out, or --local"
-        : undefined;
-  if (wrong !== undefined) throw Object.assign(new Error(wrong), { code: "invalid_settings" });
-}
 
 async function run(input: string, flags: RunFlags): Promise<void> {
   const signal = interruptSignal();

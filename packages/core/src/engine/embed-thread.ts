@@ -3,8 +3,8 @@ import { openBackend } from "../backend/backends.ts";
 import { Packer } from "../batch/pack.ts";
 import { CoreError } from "../errors.ts";
 import { pool, type EmbeddingConfig } from "../model/embedding.ts";
-import { maxTokens, openTokenizer } from "../model/cross-encoder.ts";
 import type { ModelFolder } from "../model/folder.ts";
+import { maxTokens, openTokenizer, padTokenId } from "../model/folder-tokenizer.ts";
 import { parseSingleTemplate } from "../tokenize/template.ts";
 import { serveThread } from "./channel.ts";
 
@@ -36,7 +36,7 @@ await serveThread<EmbedData, EmbedFacts, EmbedRequest, EmbedReply>(
     const session = await openBackend(folder.weights, backend);
     const tokenizer = openTokenizer(folder);
     const { before, after } = parseSingleTemplate(folder.tokenizerJson);
-    const packer = new Packer(folder.config.pad_token_id ?? 0);
+    const packer = new Packer(padTokenId(folder));
     const longest = Math.min(maxTokens(folder), config.maxTokens);
     const room = longest - before.length - after.length;
     const encode = (text: string): number[] => [

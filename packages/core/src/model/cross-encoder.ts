@@ -3,9 +3,10 @@ import { Packer, type PackedBatch } from "../batch/pack.ts";
 import { CoreError } from "../errors.ts";
 import { encodePairs } from "../tokenize/pairs.ts";
 import { parsePairTemplate } from "../tokenize/template.ts";
-import { TextTokenizer } from "../tokenize/tokenizer.ts";
+import type { TextTokenizer } from "../tokenize/tokenizer.ts";
 import type { Activation, ModelFacts, PointwiseFamily, PointwiseModel } from "./family.ts";
 import type { ModelFolder } from "./folder.ts";
+import { maxTokens, openTokenizer, padTokenId } from "./folder-tokenizer.ts";
 
 /**
  * Sequence-classification cross-encoders with one label, of the BERT and XLM-RoBERTa layouts: MiniLM,
@@ -117,51 +118,6 @@ function requireOneLabel({ path, config }: ModelFolder): void {
   throw new CoreError("model_unsupported", `${path} has ${labels} labels; a reranker has 1`, {
     field: "model",
   });
-}
-
-/**
- * The tokenizer's limit and the position table's, whichever is smaller. RoBERTa-style models number
- * positions from pad_token_id + 1, so their table is that much longer than what fits.
- */
-export function maxTokens({ path, config, tokenizerConfig }: ModelFolder): number {
-  // Jina's configs name the architecture and no type.
-  const names = [config.model_type, ...(config.architectures ?? [])].join(" ");
-  const isRoberta = /roberta|camembert/iu.test(names);
-  const offset = isRoberta ? (config.pad_token_id ?? 1) + 1 : 0;
-  const positions = (config.max_position_embeddings ?? Infinity) - offset;
-  const limit = Math.min(tokenizerConfig.model_max_length ?? Infinity, positions);
-  if (limit >= 8 && limit <= 1_000_000) return limit;
-  throw new CoreError(
-    "model_folder_invalid",
-    `${path} does not say how long its input may be: set max_position_embeddings in config.json or model_max_length in tokenizer_config.json`,
-    { field: "model" },
-  );
-}
-
-function padTokenId({ config, tokenizerJson, tokenizerConfig }: ModelFolder): number {
-  const { pad_token: token } = tokenizerConfig;
-  const content = typeof token === "string" ? token : token?.content;
-  const added = tokenizerJson.added_tokens?.find((candidate) => candidate.content === content);
-  // Any id will do where neither says: the attention mask hides it.
-  return config.pad_token_id ?? added?.id ?? 0;
-}
-
-/** @throws CoreError `model_folder_invalid` if the file is no tokenizer that can be built. */
-export function openTokenizer({
-  path,
-  tokenizerJson,
-  tokenizerConfig,
-}: ModelFolder): TextTokenizer {
-  try {
-    return new TextTokenizer(tokenizerJson, tokenizerConfig);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new CoreError(
-      "model_folder_invalid",
-      `${path}/tokenizer.json makes no tokenizer: ${why}`,
-      { field: "model", cause },
-    );
-  }
 }
 
 /**

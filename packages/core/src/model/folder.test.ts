@@ -11,9 +11,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { xlmRobertaFolder } from "../test-models.ts";
-import { maxTokens } from "./cross-encoder.ts";
 import { openModel } from "./families.ts";
 import { openModelFolder } from "./folder.ts";
+import { maxTokens } from "./folder-tokenizer.ts";
 
 let folder: string;
 beforeEach(() => {

@@ -8,7 +8,7 @@ import { Worker, type Job } from "bullmq";
  * before it begins the first of them. With a lone job it then asks up to four more times, which keeps Redis
  * and this thread busy while that job is tokenised.
  */
-export class PromptWorker extends Worker {
+export class OneByOneWorker extends Worker {
   /** The lock tokens of the jobs in hand. */
   readonly #inHand = new Set<string>();
   #hasOneToBegin = false;

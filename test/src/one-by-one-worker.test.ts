@@ -5,7 +5,7 @@ import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
-const NAME = "{prompt}";
+const NAME = "{one-by-one}";
 const keys = keysFor();
 let server: LocalRedis;
 let redis: Redis;
