@@ -14,10 +14,10 @@ import {
   PROTOCOL_VERSION,
   toError,
   type CompletedRecord,
+  type FailedRecord,
   type Failure,
   type JobEnvelope,
   type Keys,
-  type ResultRecord,
 } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import { nextStage, wholeRecord } from "./cascade.ts";
@@ -119,12 +119,7 @@ export class Settlement {
       await this.#partFailed(job, failure, delivery);
       return true;
     }
-    const record: ResultRecord = {
-      v: PROTOCOL_VERSION,
-      state: "failed",
-      failure,
-      digest: job?.digest,
-    };
+    const record = failedRecord(failure, job);
     const replyTo = job?.replyTo ?? replyToOf(delivery.data);
     const model = this.#model;
     const home = job === undefined ? model : homeOf(job);
@@ -151,12 +146,7 @@ export class Settlement {
     };
     const job = readable(data);
     if (job?.part !== undefined) return this.#partFailed(job, failure);
-    const record: ResultRecord = {
-      v: PROTOCOL_VERSION,
-      state: "failed",
-      failure,
-      digest: job?.digest,
-    };
+    const record = failedRecord(failure, job);
     const ended = {
       model: job === undefined ? this.#model : homeOf(job),
       past: job?.cascade?.past,
@@ -178,35 +168,35 @@ export class Settlement {
    * Of a stage that others follow it cannot be told: the job may be there.
    */
   async #partIsLate(job: JobEnvelope): Promise<void> {
-    const { part, replyTo, cascade, digest } = job;
-    if ((cascade?.next.length ?? 0) > 0) return;
-    const failure: Failure = {
+    if ((job.cascade?.next.length ?? 0) > 0) return;
+    await this.#failWhole(job, {
       code: "payload_missing",
       message: "the job's parts are no longer in Redis: send the request again",
       field: "payload",
+    });
+  }
+
+  /** The whole job of a part. */
+  async #failWhole(job: JobEnvelope, failure: Failure): Promise<void> {
+    const { part, replyTo, cascade } = job;
+    const settled = {
+      model: homeOf(job),
+      jobId: part!.job,
+      replyTo,
+      past: cascade?.past,
+      endedInModel: this.#model,
     };
-    const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest } as const;
-    const settled = { model: homeOf(job), jobId: part!.job, replyTo, past: cascade?.past };
-    await this.#store.settleUnlocked(settled, record);
+    await this.#store.settleUnlocked(settled, failedRecord(failure, job));
   }
 
   /** The records of all parts in one; nothing happens if another attempt was faster. */
   async #merge(job: JobEnvelope): Promise<void> {
-    const { part, replyTo, cascade } = job;
+    const { part } = job;
     const parts = await this.#parts.readAll(this.#model, part!.job);
     if (parts === undefined) return;
     const merged = mergeParts(job, parts, this.#firstStageWeight);
     if ("failure" in merged) {
-      const { failure } = merged;
-      const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest: job.digest } as const;
-      const settled = {
-        model: homeOf(job),
-        jobId: part!.job,
-        replyTo,
-        past: cascade?.past,
-        endedInModel: this.#model,
-      };
-      await this.#store.settleUnlocked(settled, record);
+      await this.#failWhole(job, merged.failure);
     } else {
       const documents: string[] = [];
       for (const [index, text] of Object.entries(merged.record.texts ?? {})) {
@@ -263,6 +253,10 @@ export class Settlement {
     const isHeld = await this.#store.holdsLease(this.#model, { jobId, ...lease });
     return isHeld ? this.#store.settleUnlocked(settled, whole) : "lost_lock";
   }
+}
+
+function failedRecord(failure: Failure, job: JobEnvelope | undefined): FailedRecord {
+  return { v: PROTOCOL_VERSION, state: "failed", failure, digest: job?.digest };
 }
 
 /** Of a message that is no job, the one field that lets its sender hear of it. */
