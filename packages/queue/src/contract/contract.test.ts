@@ -157,7 +157,7 @@ describe("jobs in the queue", () => {
   });
 
   test("what a later minor version may add is passed over", () => {
-    expect(parseJob({ ...envelope, addedLater: true })).toEqual(envelope);
+    expect(parseJob({ ...envelope, addedLater: true })).toMatchObject(envelope);
   });
 
   test("another version is told apart from garbage", () => {
@@ -167,6 +167,24 @@ describe("jobs in the queue", () => {
     expect(() => parseJob({ ...envelope, v: "x" })).toThrow(
       expect.objectContaining({ code: "invalid_request", field: "v" }),
     );
+  });
+
+  test.each<[object, string]>([
+    [{ model: undefined }, "model: expected text"],
+    [{ documents: 0 }, "documents: expected a whole number of at least 1"],
+    [{ documents: 1.5 }, "documents: expected a whole number of at least 1"],
+    [{ options: { topN: "3" } }, "options.topN: expected a whole number of at least 1"],
+    [{ lane: "fast" }, 'lane: expected "interactive" or "standard" or "bulk"'],
+    [{ payload: { claim: 7 } }, "payload.json: expected text"],
+    [{ ids: ["a", 7] }, "ids.1: expected text"],
+    [{ metadata: { a: [] } }, "metadata.a: expected text"],
+    [{ part: { job: "j", index: 0, of: 2, from: 0 } }, "part.documents: expected a whole number"],
+    [
+      { cascade: { next: [{}], documents: 1, failures: {}, past: [], pairs: 0 } },
+      "cascade.next.0.model: expected text",
+    ],
+  ])("%j is no job, and the first fault is named", (fault, message) => {
+    expect(() => parseJob({ ...envelope, ...fault })).toThrow(`not a rerank job: ${message}`);
   });
 
   test("garbage is a typed error", () => {
@@ -188,6 +206,36 @@ describe("jobs in the queue", () => {
 });
 
 describe("results", () => {
+  const record = {
+    v: 1,
+    state: "completed",
+    model: "box",
+    revision: "r",
+    dtype: "fp32",
+    activation: "sigmoid",
+    logits: [0.5, null],
+    tokens: [9, 0],
+    truncated: [],
+    failures: { 1: { code: "invalid_document", message: "why" } },
+    pairs: 1,
+    timings: { queuedMs: 1, tokenizeMs: 1, scoreMs: 1, totalMs: 3 },
+  };
+
+  test("a record survives the way through JSON", () => {
+    expect(parseResult(JSON.stringify(record))).toEqual(record);
+  });
+
+  test.each<[object, string]>([
+    [{ logits: [0.5, "1"] }, "logits.1: expected a number"],
+    [{ failures: { 1: { message: "why" } } }, "failures.1.code: expected text"],
+    [{ timings: { ...record.timings, totalMs: null } }, "timings.totalMs: expected a number"],
+    [{ state: "failed" }, "failure: expected an object"],
+    [{ state: "odd" }, "state: expected completed, failed, cancelled"],
+  ])("with %j it cannot be read, and the first fault is named", (fault, message) => {
+    const json = JSON.stringify({ ...record, ...fault });
+    expect(() => parseResult(json)).toThrow(`not a result record: ${message}`);
+  });
+
   test.each(["", "{", "null", "[]", '{"v":1,"state":"odd"}', '{"v":9,"state":"completed"}'])(
     "%j is no record",
     (text) => {

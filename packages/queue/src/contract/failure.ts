@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { hasFields, isOptional, isText, type Check } from "./check.ts";
 
 /**
  * Every way in which a job or a document can fail: what it means, and whether trying again can help. The one table;
@@ -73,13 +73,32 @@ export interface Failure {
   readonly field?: string | undefined;
 }
 
+/** Any text, for it may be one that only a newer version knows: see {@link withKnownCode}. */
+const isCode: Check<FailureCode> = Object.assign(
+  (value: unknown): value is FailureCode => isText(value),
+  { flaw: (value: unknown) => isText.flaw(value) },
+);
+
 /** @internal */
-export const failureSchema: z.ZodType<Failure> = z.object({
-  // One that only a newer version knows must not make the whole result unreadable.
-  code: z.string().transform((code) => (isFailureCode(code) ? code : "worker_failed")),
-  message: z.string(),
-  field: z.string().optional(),
+export const isFailure: Check<Failure> = hasFields<Failure>({
+  code: isCode,
+  message: isText,
+  field: isOptional(isText),
 });
+
+/** @internal A code of a newer version must not make the whole result unreadable. */
+export function withKnownCode(failure: Failure): Failure {
+  return isFailureCode(failure.code) ? failure : { ...failure, code: "worker_failed" };
+}
+
+/** @internal */
+export function withKnownCodes(
+  failures: Readonly<Record<string, Failure>>,
+): Readonly<Record<string, Failure>> {
+  return Object.fromEntries(
+    Object.entries(failures).map(([at, failure]) => [at, withKnownCode(failure)]),
+  );
+}
 
 export function isFailureCode(code: string): code is FailureCode {
   return Object.hasOwn(FAILURES, code);

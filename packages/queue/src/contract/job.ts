@@ -1,8 +1,21 @@
-import { z } from "zod";
+import {
+  hasFields,
+  isBoolean,
+  isEither,
+  isListOf,
+  isNumber,
+  isOneOf,
+  isOptional,
+  isRecordOf,
+  isText,
+  isWholeFrom,
+  type Check,
+} from "./check.ts";
 import { RankfleetError } from "./errors.ts";
-import { failureSchema, type Failure } from "./failure.ts";
+import { isFailure, withKnownCodes, type Failure } from "./failure.ts";
+import { isMetadata, type Metadata } from "./metadata.ts";
 import type { JobPart } from "./part.ts";
-import type { Lane, Stage } from "./request.ts";
+import { LANES, type Lane, type Stage } from "./request.ts";
 import { PROTOCOL_VERSION } from "./version.ts";
 
 /** What stands in the queue: everything about a job but its texts, which may be beside it. */
@@ -33,7 +46,7 @@ export interface JobEnvelope {
   readonly replyTo: string;
   /** SHA-256 of query, texts and options, to tell a repeat from a conflict. */
   readonly digest?: string | undefined;
-  readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+  readonly metadata?: Metadata | undefined;
   /** W3C trace context. */
   readonly trace?: Readonly<Record<string, string>> | undefined;
 }
@@ -75,55 +88,60 @@ export interface ScoringOptions {
   readonly truncation?: "longest_first" | "only_second" | undefined;
 }
 
-const schema = z.object({
-  v: z.literal(PROTOCOL_VERSION),
-  model: z.string(),
-  documents: z.int().min(1),
-  characters: z.int().min(0),
-  payload: z.union([z.object({ json: z.string() }), z.object({ claim: z.string() })]),
-  options: z.object({
-    topN: z.int().min(1).optional(),
-    returnDocuments: z.boolean().optional(),
-    rawScores: z.boolean().optional(),
-    maxTokensPerDocument: z.int().min(1).optional(),
-    longDocuments: z.enum(["truncate", "split", "refuse"]).optional(),
-    truncation: z.enum(["longest_first", "only_second"]).optional(),
-  }),
-  ids: z.array(z.string().nullable()).optional(),
-  firstStageScores: z.array(z.number()).optional(),
-  cascade: z
-    .object({
-      keep: z.int().min(1).optional(),
-      next: z.array(z.object({ model: z.string(), keep: z.int().min(1).optional() })),
-      documents: z.int().min(1),
-      indices: z.array(z.int().min(0)).optional(),
-      failures: z.record(z.string(), failureSchema),
-      past: z.array(z.string()),
-      pairs: z.int().min(0),
-      cached: z.int().min(0).optional(),
-      tokens: z.int().min(0).optional(),
-    })
-    .optional(),
-  part: z
-    .object({
-      job: z.string(),
-      index: z.int().min(0),
-      of: z.int().min(1),
-      from: z.int().min(0),
-      documents: z.int().min(1),
-    })
-    .optional(),
-  revision: z.string().optional(),
-  lane: z.enum(["interactive", "standard", "bulk"]),
-  tenant: z.string().optional(),
-  enqueuedAt: z.number(),
-  deadline: z.number().optional(),
-  replyTo: z.string(),
-  digest: z.string().optional(),
-  metadata: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
-    .optional(),
-  trace: z.record(z.string(), z.string()).optional(),
+const isPayload: Check<JobPayload> = isEither(
+  hasFields<{ readonly json: string }>({ json: isText }),
+  hasFields<{ readonly claim: string }>({ claim: isText }),
+);
+
+const isOptions = hasFields<ScoringOptions>({
+  topN: isOptional(isWholeFrom(1)),
+  returnDocuments: isOptional(isBoolean),
+  rawScores: isOptional(isBoolean),
+  maxTokensPerDocument: isOptional(isWholeFrom(1)),
+  longDocuments: isOptional(isOneOf("truncate", "split", "refuse")),
+  truncation: isOptional(isOneOf("longest_first", "only_second")),
+});
+
+const isCascade = hasFields<CascadeState>({
+  keep: isOptional(isWholeFrom(1)),
+  next: isListOf(hasFields<Stage>({ model: isText, keep: isOptional(isWholeFrom(1)) })),
+  documents: isWholeFrom(1),
+  indices: isOptional(isListOf(isWholeFrom(0))),
+  failures: isRecordOf(isFailure),
+  past: isListOf(isText),
+  pairs: isWholeFrom(0),
+  cached: isOptional(isWholeFrom(0)),
+  tokens: isOptional(isWholeFrom(0)),
+});
+
+const isPart = hasFields<JobPart>({
+  job: isText,
+  index: isWholeFrom(0),
+  of: isWholeFrom(1),
+  from: isWholeFrom(0),
+  documents: isWholeFrom(1),
+});
+
+const isJob = hasFields<JobEnvelope>({
+  v: isOneOf(PROTOCOL_VERSION),
+  model: isText,
+  documents: isWholeFrom(1),
+  characters: isWholeFrom(0),
+  payload: isPayload,
+  options: isOptions,
+  ids: isOptional(isListOf(isEither(isText, isOneOf(null)))),
+  firstStageScores: isOptional(isListOf(isNumber)),
+  cascade: isOptional(isCascade),
+  part: isOptional(isPart),
+  revision: isOptional(isText),
+  lane: isOneOf(...LANES),
+  tenant: isOptional(isText),
+  enqueuedAt: isNumber,
+  deadline: isOptional(isNumber),
+  replyTo: isText,
+  digest: isOptional(isText),
+  metadata: isOptional(isMetadata),
+  trace: isOptional(isRecordOf(isText)),
 });
 
 /**
@@ -141,13 +159,14 @@ export function parseJob(data: unknown): JobEnvelope {
       { field: "v" },
     );
   }
-  const parsed = schema.safeParse(data);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const field = issue.path.join(".") || "job";
-  throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${issue.message}`, {
-    field,
-  });
+  if (isJob(data)) {
+    const { cascade } = data;
+    if (cascade === undefined) return data;
+    return { ...data, cascade: { ...cascade, failures: withKnownCodes(cascade.failures) } };
+  }
+  const { path, message } = isJob.flaw(data);
+  const field = path.join(".") || "job";
+  throw new RankfleetError("invalid_request", `not a rerank job: ${field}: ${message}`, { field });
 }
 
 /** The model under which the job's result is kept: its own, or the last of its cascade. */

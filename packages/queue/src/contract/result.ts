@@ -1,6 +1,18 @@
-import { z } from "zod";
+import {
+  hasFields,
+  isBoolean,
+  isEither,
+  isKindOf,
+  isListOf,
+  isNumber,
+  isOneOf,
+  isOptional,
+  isRecordOf,
+  isText,
+} from "./check.ts";
 import { RankfleetError } from "./errors.ts";
-import { failureSchema, type Failure } from "./failure.ts";
+import { isMetadata, type Metadata } from "./metadata.ts";
+import { isFailure, withKnownCode, withKnownCodes, type Failure } from "./failure.ts";
 import { PROTOCOL_VERSION } from "./version.ts";
 
 /** How a job ended, as it is stored. The first record that is written stays. */
@@ -41,7 +53,7 @@ export interface CompletedRecord {
   /** Tokens that earlier stages of a cascade have read. Absent: there were none. */
   readonly earlierTokens?: number | undefined;
   readonly timings: RecordTimings;
-  readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+  readonly metadata?: Metadata | undefined;
   readonly digest?: string | undefined;
 }
 
@@ -68,55 +80,54 @@ export interface CancelledRecord {
   readonly digest?: string | undefined;
 }
 
-const v = z.literal(PROTOCOL_VERSION);
-const digest = z.string().optional();
+const v = isOneOf(PROTOCOL_VERSION);
+const digest = isOptional(isText);
+const isNumberOrNull = isEither(isNumber, isOneOf(null));
 
-/** Columns are checked in one go: zod makes an object for each element, and there are hundreds of thousands a second. */
-const numbers = z.custom<number[]>(
-  (value) => Array.isArray(value) && value.every((each) => typeof each === "number"),
-  "expected numbers",
-);
-const numbersOrNull = z.custom<(number | null)[]>(
-  (value) =>
-    Array.isArray(value) && value.every((each) => each === null || typeof each === "number"),
-  "expected numbers, or null",
-);
-
-const schema = z.discriminatedUnion("state", [
-  z.object({
-    v,
-    state: z.literal("completed"),
-    model: z.string(),
-    revision: z.string(),
-    dtype: z.string(),
-    activation: z.enum(["sigmoid", "identity"]),
-    batchInvariant: z.boolean().optional(),
-    logits: numbersOrNull,
-    fused: numbersOrNull.optional(),
-    tokens: numbers,
-    truncated: numbers,
-    failures: z.record(z.string(), failureSchema),
-    ids: z.array(z.string().nullable()).optional(),
-    texts: z.record(z.string(), z.string()).optional(),
-    topN: z.number().optional(),
-    rawScores: z.boolean().optional(),
-    pairs: z.number(),
-    cached: z.number().optional(),
-    earlierTokens: z.number().optional(),
-    timings: z.object({
-      queuedMs: z.number(),
-      tokenizeMs: z.number(),
-      scoreMs: z.number(),
-      totalMs: z.number(),
-    }),
-    metadata: z
-      .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
-      .optional(),
-    digest,
+const isCompleted = hasFields<CompletedRecord>({
+  v,
+  state: isOneOf("completed"),
+  model: isText,
+  revision: isText,
+  dtype: isText,
+  activation: isOneOf("sigmoid", "identity"),
+  batchInvariant: isOptional(isBoolean),
+  logits: isListOf(isNumberOrNull),
+  fused: isOptional(isListOf(isNumberOrNull)),
+  tokens: isListOf(isNumber),
+  truncated: isListOf(isNumber),
+  failures: isRecordOf(isFailure),
+  ids: isOptional(isListOf(isEither(isText, isOneOf(null)))),
+  texts: isOptional(isRecordOf(isText)),
+  topN: isOptional(isNumber),
+  rawScores: isOptional(isBoolean),
+  pairs: isNumber,
+  cached: isOptional(isNumber),
+  earlierTokens: isOptional(isNumber),
+  timings: hasFields<RecordTimings>({
+    queuedMs: isNumber,
+    tokenizeMs: isNumber,
+    scoreMs: isNumber,
+    totalMs: isNumber,
   }),
-  z.object({ v, state: z.literal("failed"), failure: failureSchema, digest }),
-  z.object({ v, state: z.literal("cancelled"), digest }),
-]);
+  metadata: isOptional(isMetadata),
+  digest,
+});
+
+const isFailed = hasFields<FailedRecord>({
+  v,
+  state: isOneOf("failed"),
+  failure: isFailure,
+  digest,
+});
+
+const isCancelled = hasFields<CancelledRecord>({ v, state: isOneOf("cancelled"), digest });
+
+const isRecord = isKindOf<ResultRecord>("state", {
+  completed: isCompleted,
+  failed: isFailed,
+  cancelled: isCancelled,
+});
 
 export function formatResult(record: ResultRecord): string {
   return JSON.stringify(record);
@@ -130,11 +141,19 @@ export function parseResult(json: string): ResultRecord {
   } catch (cause) {
     throw new RankfleetError("payload_corrupt", "the result record is not JSON", { cause });
   }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new RankfleetError(
-    "payload_corrupt",
-    `not a result record: ${issue.path.join(".")}: ${issue.message}`,
-  );
+  if (!isRecord(value)) {
+    const { path, message } = isRecord.flaw(value);
+    throw new RankfleetError(
+      "payload_corrupt",
+      `not a result record: ${path.join(".")}: ${message}`,
+    );
+  }
+  switch (value.state) {
+    case "completed":
+      return { ...value, failures: withKnownCodes(value.failures) };
+    case "failed":
+      return { ...value, failure: withKnownCode(value.failure) };
+    default:
+      return value;
+  }
 }
