@@ -1,19 +1,23 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { Worker, type Job } from "bullmq";
 
 /**
- * A BullMQ worker that begins each job as soon as it has it, and lets a lone one begin in peace.
+ * A BullMQ worker that begins each job as soon as it has it, and leaves a lone one in peace.
  *
  * BullMQ's loop, where nothing is in hand, fetches until it has as many jobs as may be, or hears that there are no more,
  * before it begins the first of them. With a lone job it then asks up to four more times, which keeps Redis
- * and this thread busy while that job is tokenised.
+ * and this thread busy while that job is worked on.
  */
 export class OneByOneWorker extends Worker {
   /** The lock tokens of the jobs in hand. */
   readonly #inHand = new Set<string>();
   #hasOneToBegin = false;
   #peace: Promise<void> | undefined;
-  #endPeace = new AbortController();
+  #endPeace = (): void => {};
+
+  /** Whether no job but one is in hand. */
+  get hasLoneJob(): boolean {
+    return this.#inHand.size === 1;
+  }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
     // In place of one that was put off: this is no call of the loop's.
@@ -28,12 +32,18 @@ export class OneByOneWorker extends Worker {
     const job = await super.moveToActive(token, name);
     if (job === NO_JOB) return NO_JOB;
     this.#hasOneToBegin = true;
-    if (this.#inHand.size === 0) {
-      this.#endPeace = new AbortController();
-      const { signal } = this.#endPeace;
-      this.#peace = sleep(PEACE_MS, undefined, { signal }).catch(() => {});
-    }
+    if (this.#inHand.size === 0) this.#beginPeace();
     return job;
+  }
+
+  #beginPeace(): void {
+    this.#peace = new Promise((resolve) => {
+      const timer = setTimeout(resolve, PEACE_MS);
+      this.#endPeace = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   override async processJob(...job: Parameters<Worker["processJob"]>): Promise<void | Job> {
@@ -44,7 +54,7 @@ export class OneByOneWorker extends Worker {
       return await super.processJob(...job);
     } finally {
       this.#inHand.delete(token);
-      this.#endPeace.abort();
+      this.#endPeace();
     }
   }
 }
@@ -52,5 +62,5 @@ export class OneByOneWorker extends Worker {
 /** BullMQ's type leaves out that there may be none. */
 const NO_JOB = undefined as unknown as Job;
 
-/** A small job is tokenised in a millisecond; the others of a burst must not wait for long. */
-const PEACE_MS = 5;
+/** A small job is done by then; the others of a burst must not wait for long. */
+const PEACE_MS = 10;
