@@ -71,10 +71,8 @@ async function load(
         poison,
       );
     },
-    onBatch: (report) => {
-      countBatch(metrics, model, report);
-      traceBatch(model, report);
-    },
+    // Not before the scores are on their way: somebody waits for those.
+    onBatch: (report) => void setImmediate(() => countBatch(metrics, model, report)),
   });
   const { facts, devices, calibration } = reranker;
   log.info(
@@ -153,4 +151,5 @@ function countBatch(metrics: Metrics, model: string, report: BatchReport): void 
   metrics.tokens.add(report.paddedTokens, { model, kind: "padded" });
   metrics.batchPairs.record(report.rows, { model });
   metrics.batchDuration.record(report.durationMs / 1000, { model, device: report.device });
+  traceBatch(model, report);
 }

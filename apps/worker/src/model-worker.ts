@@ -201,10 +201,7 @@ export class ModelWorker {
     const { model, redis, reranker, clock, log, metrics } = this.#options;
     const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
-    metrics.queueWait.record(Math.max(0, clock.now() - job.enqueuedAt) / 1000, {
-      model,
-      lane: job.lane,
-    });
+    const waitedMs = Math.max(0, clock.now() - job.enqueuedAt);
     return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       const rank = rankOf(job.lane, delivery.queue === this.#options.keys.model(model).express);
@@ -238,6 +235,7 @@ export class ModelWorker {
             : "duplicate";
       } finally {
         limit.clear();
+        metrics.queueWait.record(waitedMs / 1000, { model, lane: job.lane });
       }
     });
   }
