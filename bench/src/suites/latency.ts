@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { Reranker } from "@rankfleet/core";
 import { FleetRun } from "../fleet-run.ts";
 import { modelFor } from "../models/model-for.ts";
@@ -5,8 +6,10 @@ import { EmptyQueue } from "../peers/empty-queue.ts";
 import { median, percentile, progress, type Suite } from "../suite.ts";
 import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
 
-/** V8 compiles what it has seen some hundred times: until then all three ways take half as long again. */
-const WARM_UP_REQUESTS = 500;
+/** Of 100 requests. V8 compiles what it has seen some hundred times: until then all three ways take half as long again. */
+const WARM_UP_ROUNDS = 5;
+/** Between two requests: what the one leaves to be done after its answer must not be in the next one's way. */
+const PAUSE_MS = 4;
 
 /**
  * idle: one request at a time, through the fleet, in process, and through a BullMQ queue that does nothing. trickle: a request every 50 ms on average.
@@ -38,24 +41,29 @@ export const latency: Suite = async ({ model, dtype, threads }) => {
       await local.score({ texts: request });
       return performance.now() - start;
     };
-    for (let i = 0; i < WARM_UP_REQUESTS; i++) {
-      const request = requests[i % requests.length]!;
-      await throughFleet(request);
-      await inProcess(request);
-      await empty.run(request);
-    }
+    const ways = {
+      fleet: throughFleet,
+      inProcess,
+      empty: (request: Request) => empty.run(request),
+    };
+    const inTurns = async (): Promise<Record<keyof typeof ways, number[]>> => {
+      const ms = { fleet: [] as number[], inProcess: [] as number[], empty: [] as number[] };
+      for (const request of requests) {
+        for (const way of ["fleet", "inProcess", "empty"] as const) {
+          await sleep(PAUSE_MS);
+          ms[way].push(await ways[way](request));
+        }
+      }
+      return ms;
+    };
+    for (let rounds = 0; rounds < WARM_UP_ROUNDS; rounds++) await inTurns();
     progress("latency: warm");
-    const idle = { fleet: [] as number[], inProcess: [] as number[], empty: [] as number[] };
-    for (const request of requests) {
-      idle.fleet.push(await throughFleet(request));
-      idle.inProcess.push(await inProcess(request));
-      idle.empty.push(await empty.run(request));
-    }
+    const idle = await inTurns();
     progress("latency: idle done");
     const trickling: Promise<number>[] = [];
     for (const [index, request] of requests.entries()) {
       trickling.push(throughFleet(request));
-      await new Promise((resolve) => setTimeout(resolve, [5, 20, 50, 125][index % 4]));
+      await sleep([5, 20, 50, 125][index % 4]);
     }
     const trickle = await Promise.all(trickling);
     progress("latency: trickle done");
