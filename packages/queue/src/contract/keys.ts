@@ -77,6 +77,7 @@ export function isPrefix(value: unknown): value is string {
 }
 
 export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
+  const known = new Map<string, ModelKeys>();
   return {
     prefix,
     models: `${prefix}:models`,
@@ -84,34 +85,47 @@ export function keysFor(prefix: string = DEFAULT_PREFIX): Keys {
     notices: `${prefix}:notices`,
     ended: (producer) => `${prefix}:ended:${producer}`,
     model: (id) => {
-      const tag = `{${id}}`;
-      const base = `${prefix}:${tag}`;
-      const interactive = `${tag}-interactive`;
-      const express = `${tag}-express`;
-      return {
-        queues: [express, interactive, tag],
-        queue: (lane) => (lane === "interactive" ? interactive : tag),
-        express,
-        base,
-        workers: `${base}:workers`,
-        joining: `${base}:joining`,
-        rates: `${base}:rates`,
-        revisions: `${base}:revisions`,
-        backlog: `${base}:backlog`,
-        queued: `${base}:queued`,
-        limits: `${base}:limits`,
-        poison: `${base}:poison`,
-        suspects: (jobId) => `${base}:suspects:${jobId}`,
-        result: (jobId) => `${base}:result:${jobId}`,
-        attempt: (jobId) => `${base}:attempt:${jobId}`,
-        parts: (jobId) => `${base}:parts:${jobId}`,
-        payload: (jobId) => `${base}:payload:${jobId}`,
-        lock: (queue, jobId) => `${prefix}:${queue}:${jobId}:lock`,
-        scores: (revision) => ({
-          young: `${base}:scores:${revision}:young`,
-          old: `${base}:scores:${revision}:old`,
-        }),
-      };
+      let keys = known.get(id);
+      if (keys === undefined) {
+        if (known.size === MOST_KNOWN) known.clear();
+        keys = keysOfModel(prefix, id);
+        known.set(id, keys);
+      }
+      return keys;
     },
+  };
+}
+
+/** Asked for several times a job; names may come from anywhere, so not all are kept. */
+const MOST_KNOWN = 1000;
+
+function keysOfModel(prefix: string, id: string): ModelKeys {
+  const tag = `{${id}}`;
+  const base = `${prefix}:${tag}`;
+  const interactive = `${tag}-interactive`;
+  const express = `${tag}-express`;
+  return {
+    queues: [express, interactive, tag],
+    queue: (lane) => (lane === "interactive" ? interactive : tag),
+    express,
+    base,
+    workers: `${base}:workers`,
+    joining: `${base}:joining`,
+    rates: `${base}:rates`,
+    revisions: `${base}:revisions`,
+    backlog: `${base}:backlog`,
+    queued: `${base}:queued`,
+    limits: `${base}:limits`,
+    poison: `${base}:poison`,
+    suspects: (jobId) => `${base}:suspects:${jobId}`,
+    result: (jobId) => `${base}:result:${jobId}`,
+    attempt: (jobId) => `${base}:attempt:${jobId}`,
+    parts: (jobId) => `${base}:parts:${jobId}`,
+    payload: (jobId) => `${base}:payload:${jobId}`,
+    lock: (queue, jobId) => `${prefix}:${queue}:${jobId}:lock`,
+    scores: (revision) => ({
+      young: `${base}:scores:${revision}:young`,
+      old: `${base}:scores:${revision}:old`,
+    }),
   };
 }
