@@ -131,8 +131,6 @@ export class JobConsumer {
         isLastAttempt: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
         signal,
       });
-      // Its result is on the way to who waits for it: ending a lone job in the queue would only be in that one's way.
-      if (this.#worker.hasLoneJob) await sleep(GRACE_MS);
     } catch (error) {
       if (this.#isHandingBack && signal?.aborted === true) {
         return await this.#putBack(job, token);
@@ -187,7 +185,6 @@ export interface Delivery {
   readonly signal: AbortSignal | undefined;
 }
 
-const GRACE_MS = 1;
 const RETRY_MS = 500;
 const MAX_CLOCK_AHEAD_MS = 1_000;
 /** A killed worker's jobs are taken over after at most LOCK_MS + STALLED_CHECK_MS. */

@@ -1,11 +1,11 @@
 import { Worker, type Job } from "bullmq";
 
 /**
- * A BullMQ worker that begins each job as soon as it has it, and leaves a lone one in peace.
+ * A BullMQ worker that begins each job as soon as it has it, and lets a lone one begin in peace.
  *
  * BullMQ's loop, where nothing is in hand, fetches until it has as many jobs as may be, or hears that there are no more,
  * before it begins the first of them. With a lone job it then asks up to four more times, which keeps Redis
- * and this thread busy while that job is worked on.
+ * and this thread busy while that job is tokenised.
  */
 export class OneByOneWorker extends Worker {
   /** The lock tokens of the jobs in hand. */
@@ -13,11 +13,6 @@ export class OneByOneWorker extends Worker {
   #hasOneToBegin = false;
   #peace: Promise<void> | undefined;
   #endPeace = (): void => {};
-
-  /** Whether no job but one is in hand. */
-  get hasLoneJob(): boolean {
-    return this.#inHand.size === 1;
-  }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
     // In place of one that was put off: this is no call of the loop's.
@@ -62,5 +57,5 @@ export class OneByOneWorker extends Worker {
 /** BullMQ's type leaves out that there may be none. */
 const NO_JOB = undefined as unknown as Job;
 
-/** A small job is done by then; the others of a burst must not wait for long. */
-const PEACE_MS = 10;
+/** A small job is tokenised in a millisecond; the others of a burst must not wait for long. */
+const PEACE_MS = 5;
