@@ -90,6 +90,19 @@ describe("requests", () => {
     },
   );
 
+  test("a hole among the documents is one that cannot be read", () => {
+    const documents = ["a", "b"];
+    documents[3] = "d";
+    expect(parseRequest({ query: "q", documents }).texts).toEqual(["a", "b", "", "d"]);
+  });
+
+  test("what the caller changes afterwards is not the job's", () => {
+    const metadata = { page: 1 };
+    const { options } = parseRequest({ query: "q", documents: ["a"], metadata });
+    metadata.page = 2;
+    expect(options.metadata).toEqual({ page: 1 });
+  });
+
   test("what cannot be read needs no first-stage score", () => {
     const documents = [{ text: "a", firstStageScore: 1 }, null, { text: "b", firstStageScore: 2 }];
     expect(parseRequest({ query: "q", documents }).firstStageScores).toHaveLength(3);
