@@ -14,10 +14,12 @@ export async function environment(): Promise<Record<string, string | number>> {
     cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.version,
+    gpu: await firstLine("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
     onnxruntime,
-    redis: await redisVersion(),
+    // Suites that need none run where none can be had.
+    redis: await redisVersion().catch(() => "none"),
     date: new Date().toISOString(),
-    commit: await commit(),
+    commit: await firstLine("git", "describe", "--always", "--dirty"),
   };
 }
 
@@ -32,10 +34,10 @@ async function redisVersion(): Promise<string> {
   }
 }
 
-async function commit(): Promise<string> {
+async function firstLine(program: string, ...args: readonly string[]): Promise<string> {
   const cwd = new URL(".", import.meta.url).pathname;
-  const { stdout } = await promisify(execFile)("git", ["describe", "--always", "--dirty"], {
-    cwd,
-  }).catch(() => ({ stdout: "unknown" }));
-  return stdout.trim();
+  const { stdout } = await promisify(execFile)(program, args, { cwd }).catch(() => ({
+    stdout: "unknown",
+  }));
+  return stdout.trim().split("\n")[0]!;
 }

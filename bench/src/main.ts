@@ -1,10 +1,10 @@
 import { writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { environment } from "./environment.ts";
-import { MODEL_NAMES, type Dtype, type ModelName } from "./models/model-for.ts";
+import { DTYPES, MODEL_NAMES, type Dtype, type ModelName } from "./models/model-for.ts";
 import { writePlots } from "./plots.ts";
 import type { BenchOptions, Ratios, SuiteReport } from "./suite.ts";
-import { GROUPS, SUITES } from "./suites.ts";
+import { DEFAULT_DTYPES, GROUPS, SUITES } from "./suites.ts";
 import { printTable } from "./table.ts";
 
 const HELP = `Usage: npm run bench -- [options]
@@ -16,11 +16,15 @@ Options:
   --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick);
                     several with commas between
   --model NAME      ${MODEL_NAMES.join(", ")} (default box); all but box have random weights
-  --dtype TYPE      fp32, int8 (default fp32)
+  --dtype TYPE      ${DTYPES.join(", ")} (default fp32; of gpu fp16)
   --threads N       inference threads of each contestant (default 1: the other core is the queue's)
   --rounds N        rounds after a warm-up (default 5)
-  --seconds N       about how long the limit takes for a round (default 6)
+  --seconds N       about how long the limit takes for a round; of gpu, each length (default 6)
   --peers           also the slow ones: BullMQ + transformers.js, transformers.js
+  --device NAME     of gpu: the device, as the worker takes it (default webgpu)
+  --models NAMES    of gpu: models with random weights (default l6,bge-m3)
+  --lengths LIST    of gpu: tokens of a pair (default 32,128,256,512)
+  --matmul-tflops N of gpu: what the card makes of matrix products, measured elsewhere
   --json FILE       everything measured, round by round
   --plots FOLDER    SVG plots
   -h, --help
@@ -29,6 +33,7 @@ Examples:
   npm run bench
   npm run bench -- --suite mixed --model l6 --dtype int8 --peers --json mixed.json
   npm run bench -- --suite simulated --json simulated.json --plots bench/plots
+  npm run bench -- --suite gpu --device webgpu --json gpu.json
 `;
 
 async function main(): Promise<void> {
@@ -36,11 +41,15 @@ async function main(): Promise<void> {
     options: {
       suite: { type: "string", default: "quick" },
       model: { type: "string", default: "box" },
-      dtype: { type: "string", default: "fp32" },
+      dtype: { type: "string" },
       threads: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "6" },
       peers: { type: "boolean", default: false },
+      device: { type: "string", default: "webgpu" },
+      models: { type: "string", default: "l6,bge-m3" },
+      lengths: { type: "string", default: "32,128,256,512" },
+      "matmul-tflops": { type: "string" },
       json: { type: "string" },
       plots: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
@@ -50,14 +59,20 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const options: BenchOptions = {
+  const options: Omit<BenchOptions, "dtype"> = {
     model: oneOf("--model", values.model, MODEL_NAMES) as ModelName,
-    dtype: oneOf("--dtype", values.dtype, ["fp32", "int8"]) as Dtype,
     threads: count("--threads", values.threads),
     rounds: count("--rounds", values.rounds),
     seconds: count("--seconds", values.seconds),
     withPeers: values.peers,
+    device: values.device,
+    gpuModels: values.models
+      .split(",")
+      .map((name) => oneOf("--models", name, RANDOM_MODELS) as (typeof RANDOM_MODELS)[number]),
+    lengths: values.lengths.split(",").map((length) => count("--lengths", length)),
+    matmulTeraflops: positive("--matmul-tflops", values["matmul-tflops"]),
   };
+  const asked = values.dtype === undefined ? undefined : oneOf("--dtype", values.dtype, DTYPES);
   const known = [...Object.keys(SUITES), ...Object.keys(GROUPS)];
   const names = values.suite.split(",").flatMap((each) => {
     const name = oneOf("--suite", each, known);
@@ -67,13 +82,15 @@ async function main(): Promise<void> {
   const where = await environment();
   const suites: Record<string, SuiteReport> = {};
   for (const each of names) {
-    const report = await SUITES[each]!(options);
+    const dtype = (asked ?? DEFAULT_DTYPES[each] ?? "fp32") as Dtype;
+    const report = await SUITES[each]!({ ...options, dtype });
     suites[each] = report;
     process.stdout.write(`\n${each}: ${report.what}\n${printTable(report.table)}\n`);
+    for (const note of report.notes ?? []) process.stdout.write(`${note}\n`);
   }
   const left = Object.keys(SUITES).filter((suite) => !names.includes(suite));
   if (left.length > 0)
-    process.stdout.write(`\nNot run: ${left.join(", ")} (--suite all runs everything)\n`);
+    process.stdout.write(`\nNot run: ${left.join(", ")} (--suite all runs what needs no GPU)\n`);
   const ratios = worst(Object.values(suites).map((report) => report.ratios));
   process.stdout.write(`\nratios ${JSON.stringify(ratios, undefined, 2)}\n`);
   if (values.json !== undefined) {
@@ -111,6 +128,13 @@ function worst(all: readonly Ratios[]): Ratios {
 function oneOf(flag: string, value: string, allowed: readonly string[]): string {
   if (allowed.includes(value)) return value;
   throw new Error(`${flag} must be one of ${allowed.join(", ")}, not "${value}"`);
+}
+
+const RANDOM_MODELS = MODEL_NAMES.filter((name) => name !== "box");
+
+function positive(flag: string, value: string | undefined): number | undefined {
+  if (value === undefined || Number(value) > 0) return value === undefined ? value : Number(value);
+  throw new Error(`${flag} must be a number above 0, not "${value}"`);
 }
 
 function count(flag: string, value: string): number {

@@ -11,6 +11,14 @@ export interface BenchOptions {
   readonly seconds: number;
   /** Contestants that take long: BullMQ with transformers.js, transformers.js alone. */
   readonly withPeers: boolean;
+  /** Of the suite `gpu`: what its passes run on. */
+  readonly device: string;
+  /** Models with random weights that the suite `gpu` measures. */
+  readonly gpuModels: readonly Exclude<ModelName, "box">[];
+  /** Tokens of a pair in the suite `gpu`. */
+  readonly lengths: readonly number[];
+  /** What the card makes of matrix products with its vendor's own library, in TFLOP/s; measured elsewhere. */
+  readonly matmulTeraflops: number | undefined;
 }
 
 /** Ratios of the issue's table; each suite gives those that it measures. */
@@ -35,6 +43,8 @@ export interface SuiteReport {
   readonly what: string;
   /** For the terminal: the first row is the head. */
   readonly table: readonly (readonly (string | number)[])[];
+  /** Lines below the table. */
+  readonly notes?: readonly string[];
   readonly ratios: Ratios;
   /** Everything measured, round by round. */
   readonly runs: unknown;

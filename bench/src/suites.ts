@@ -1,4 +1,6 @@
+import type { Dtype } from "./models/model-for.ts";
 import type { Suite } from "./suite.ts";
+import { gpu } from "./suites/gpu.ts";
 import { latency } from "./suites/latency.ts";
 import { repeat } from "./suites/repeat.ts";
 import { capacity, interactive, scaling, stream } from "./suites/simulated.ts";
@@ -18,12 +20,17 @@ export const SUITES: Readonly<Record<string, Suite>> = {
   interactive,
   tenants,
   stream,
+  gpu,
 };
+
+/** What a suite measures if the command line does not say. */
+export const DEFAULT_DTYPES: Readonly<Record<string, Dtype>> = { gpu: "fp16" };
 
 /** Several suites in one run. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   quick: ["mixed", "latency"],
   throughput: Object.keys(WORKLOADS),
   simulated: ["scaling", "capacity", "interactive", "tenants", "stream"],
-  all: Object.keys(SUITES),
+  // All that any machine can run.
+  all: Object.keys(SUITES).filter((name) => name !== "gpu"),
 };

@@ -1,5 +1,7 @@
 import type { OnnxModel } from "@rankfleet/graph";
+import type { FloatType } from "./float16.ts";
 import { GraphWriter } from "./graph-writer.ts";
+import { RandomWeights } from "./random-weights.ts";
 
 /** The shape of a BERT cross-encoder. */
 export interface CrossEncoderShape {
@@ -13,19 +15,27 @@ export interface CrossEncoderShape {
 
 /**
  * A BERT cross-encoder (Devlin et al. 2019) with random weights: what a Hugging Face export computes, op by
- * op, so it costs what a trained one costs and ranks nothing. Seeded: the same shape is the same file.
+ * op, so it costs what a trained one costs and ranks nothing. Seeded: the same shape is the same file, and its fp16
+ * weights are the fp32 ones, rounded.
  */
-export function crossEncoderGraph(shape: CrossEncoderShape): OnnxModel {
-  return new CrossEncoder(shape).build();
+export function crossEncoderGraph(
+  shape: CrossEncoderShape,
+  floatType: FloatType = "fp32",
+): OnnxModel {
+  return new CrossEncoder(shape, floatType).build();
 }
 
 class CrossEncoder {
   readonly #shape: CrossEncoderShape;
-  readonly #graph = new GraphWriter();
-  readonly #random = normal(7);
+  readonly #graph: GraphWriter;
+  readonly #weights: RandomWeights;
 
-  constructor(shape: CrossEncoderShape) {
+  constructor(shape: CrossEncoderShape, floatType: FloatType) {
     this.#shape = shape;
+    this.#graph = new GraphWriter(floatType);
+    const { layers, hidden, intermediate, vocabulary } = shape;
+    const numbers = hidden * (vocabulary + layers * (4 * hidden + 2 * intermediate));
+    this.#weights = new RandomWeights({ seed: 7, floatType, isRepeating: numbers > MOST_DRAWN });
   }
 
   build(): OnnxModel {
@@ -37,17 +47,21 @@ class CrossEncoder {
     const { hidden } = this.#shape;
     const pooled = graph.node("Tanh", [this.#linear(first, hidden, hidden)]);
     // Larger weights at the end, so that pairs get scores that can be told apart.
-    const weight = graph.constant(this.#normals(hidden, 1), [hidden, 1]);
-    graph.node("MatMul", [pooled, weight], {}, "logits");
+    const weight = graph.constant(this.#weights.take(hidden, 1), [hidden, 1]);
+    if (graph.floatType === "fp32") graph.node("MatMul", [pooled, weight], {}, "logits");
+    else graph.toOutput(graph.node("MatMul", [pooled, weight]), "logits");
     return graph.finish(["input_ids", "attention_mask", "token_type_ids"], "logits");
   }
 
-  /** 0 for a real token, a large negative number for padding: [rows, 1, 1, length]. */
+  /**
+   * 0 for a real token, a large negative number for padding: [rows, 1, 1, length]. In fp16, which ends at 65,504, it must
+   * leave room for the product that it is added to; e^-10,000 is 0 there too.
+   */
   #mask(): string {
     const graph = this.#graph;
-    const real = graph.node("Cast", ["attention_mask"], { to: { int: 1 } });
-    const padding = graph.node("Sub", [graph.scalar(1), real]);
-    const masked = graph.node("Mul", [padding, graph.scalar(-1e9)]);
+    const padding = graph.node("Sub", [graph.scalar(1), graph.toFloats("attention_mask")]);
+    const never = graph.scalar(graph.floatType === "fp16" ? -1e4 : -1e9);
+    const masked = graph.node("Mul", [padding, never]);
     return graph.node("Unsqueeze", [masked, graph.integers(1, 2)]);
   }
 
@@ -55,7 +69,7 @@ class CrossEncoder {
     const graph = this.#graph;
     const { vocabulary, positions, hidden } = this.#shape;
     const table = (rows: number): string =>
-      graph.constant(this.#normals(rows * hidden, 0.05), [rows, hidden]);
+      graph.constant(this.#weights.take(rows * hidden, 0.05), [rows, hidden]);
     const words = graph.node("Gather", [table(vocabulary), "input_ids"]);
     const types = graph.node("Gather", [table(2), "token_type_ids"]);
     const length = graph.node("Gather", [graph.node("Shape", ["input_ids"]), graph.integers(1)]);
@@ -99,8 +113,8 @@ class CrossEncoder {
   /** x · W + b */
   #linear(x: string, from: number, to: number): string {
     const graph = this.#graph;
-    const weight = graph.constant(this.#normals(from * to, 0.05), [from, to]);
-    const bias = graph.constant(this.#normals(to, 0.01), [to]);
+    const weight = graph.constant(this.#weights.take(from * to, 0.05), [from, to]);
+    const bias = graph.constant(this.#weights.take(to, 0.01), [to]);
     return graph.node("Add", [graph.node("MatMul", [x, weight]), bias]);
   }
 
@@ -122,20 +136,7 @@ class CrossEncoder {
     const gate = graph.node("Add", [erf, graph.scalar(1)]);
     return graph.node("Mul", [graph.node("Mul", [x, gate]), graph.scalar(0.5)]);
   }
-
-  #normals(count: number, deviation: number): Float32Array {
-    return Float32Array.from({ length: count }, () => deviation * this.#random());
-  }
 }
 
-/** Standard normal numbers by Box and Muller, from xorshift32 (Marsaglia 2003). */
-function normal(seed: number): () => number {
-  let state = seed;
-  const uniform = (): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return ((state >>> 0) + 0.5) / 2 ** 32;
-  };
-  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
-}
+/** More than this would take seconds to draw; above it weights repeat. */
+const MOST_DRAWN = 100_000_000;

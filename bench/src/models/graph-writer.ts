@@ -1,18 +1,28 @@
 import { tensorOf, type OnnxModel, type OnnxNode, type OnnxTensor } from "@rankfleet/graph";
+import { toHalves, type FloatType } from "./float16.ts";
 
 type Attribute = NonNullable<OnnxNode["attribute"]>[number];
 type Dimensions = readonly { dim_value?: number; dim_param?: string }[];
 
-/** Puts a graph together, node by node; names are made up as it goes. */
+/**
+ * Puts a graph together, node by node; names are made up as it goes. Weights and what is computed from them are of one
+ * float type; what goes in and comes out is int64 and float32 whatever that is.
+ */
 export class GraphWriter {
+  readonly floatType: FloatType;
   readonly #nodes: OnnxNode[] = [];
   readonly #constants: OnnxTensor[] = [];
   #names = 0;
 
-  /** A constant; returns its name. */
-  constant(data: Float32Array | Int8Array | Uint8Array, dims: readonly number[]): string {
+  constructor(floatType: FloatType = "fp32") {
+    this.floatType = floatType;
+  }
+
+  /** A constant of the graph's float type, from floats or from the bits of float16; returns its name. */
+  constant(data: Float32Array | Uint16Array, dims: readonly number[]): string {
     const name = this.#fresh();
-    this.#constants.push(tensorOf(name, dims, data));
+    const isNarrower = this.floatType === "fp16" && data instanceof Float32Array;
+    this.#constants.push(tensorOf(name, dims, isNarrower ? toHalves(data) : data));
     return name;
   }
 
@@ -28,6 +38,16 @@ export class GraphWriter {
   /** An int64 scalar. */
   integer(value: number): string {
     return this.#int64([value], []);
+  }
+
+  /** What comes in as another type, as the graph's own. */
+  toFloats(input: string): string {
+    return this.node("Cast", [input], { to: { int: this.floatType === "fp16" ? FLOAT16 : FLOAT } });
+  }
+
+  /** What leaves the graph, as float32. */
+  toOutput(input: string, output: string): void {
+    this.node("Cast", [input], { to: { int: FLOAT } }, output);
   }
 
   /** Adds a node with one output; returns the output's name. */
@@ -49,8 +69,8 @@ export class GraphWriter {
     return output;
   }
 
-  /** The model with int64 inputs [batch, sequence] and a float32 output [batch, 1]. */
-  finish(inputs: readonly string[], output: string): OnnxModel {
+  /** The model with inputs [batch, sequence], by default int64, and a float32 output [batch, 1]. */
+  finish(inputs: readonly string[], output: string, inputType: number = INT64): OnnxModel {
     const value = (
       name: string,
       type: number,
@@ -68,7 +88,7 @@ export class GraphWriter {
         name: "rankfleet-bench",
         node: this.#nodes,
         initializer: this.#constants,
-        input: inputs.map((name) => value(name, INT64, sequences)),
+        input: inputs.map((name) => value(name, inputType, sequences)),
         output: [value(output, FLOAT, [{ dim_param: "batch" }, { dim_value: 1 }])],
       },
     };
@@ -86,5 +106,6 @@ export class GraphWriter {
   }
 }
 
-const FLOAT = 1;
+export const FLOAT = 1;
 const INT64 = 7;
+const FLOAT16 = 10;

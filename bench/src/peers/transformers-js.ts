@@ -10,7 +10,7 @@ import type { Request } from "../workloads.ts";
 
 export interface PeerModel {
   readonly folder: string;
-  readonly dtype: "fp32" | "int8";
+  readonly dtype: "fp32" | "fp16" | "int8";
   /** Threads of the one session. */
   readonly threads: number;
 }
