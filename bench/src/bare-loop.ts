@@ -11,7 +11,7 @@ export interface BareRun {
 
 /**
  * The limit, and what rivals' policies are replayed on: pairs tokenised beforehand, batches made
- * beforehand, and a bare loop over ONNX Runtime with one single-threaded session in each thread. No queue,
+ * beforehand, and a bare loop over ONNX Runtime with one session in each thread, single-threaded on the CPU. No queue,
  * nothing to wait for.
  */
 export class BareLoop {
@@ -24,7 +24,7 @@ export class BareLoop {
   }
 
   static async start(
-    model: { folder: string; dtype: string },
+    model: { folder: string; dtype: string; device: string },
     requests: readonly Request[],
     threads: number,
   ): Promise<BareLoop> {
@@ -60,6 +60,7 @@ export class BareLoop {
 interface ThreadData {
   readonly folder: string;
   readonly dtype: string;
+  readonly device: string;
   readonly requests: readonly Request[];
 }
 
@@ -79,10 +80,10 @@ interface Row {
   readonly second: number;
 }
 
-async function serve({ folder, dtype, requests }: ThreadData): Promise<void> {
+async function serve({ folder, dtype, device, requests }: ThreadData): Promise<void> {
   const opened = await openModelFolder(folder, dtype);
   const model = openModel(opened);
-  const session = await openBackend(opened.weights, { device: "cpu", intraOpThreads: 1 });
+  const session = await openBackend(opened.weights, { device, intraOpThreads: 1 });
   const rows: Row[] = [];
   const pairs: PolicyPair[] = [];
   for (const [request, { query, documents }] of requests.entries()) {

@@ -4,7 +4,7 @@ import { environment } from "./environment.ts";
 import { DTYPES, MODEL_NAMES, type Dtype, type ModelName } from "./models/model-for.ts";
 import { writePlots } from "./plots.ts";
 import type { BenchOptions, Ratios, SuiteReport } from "./suite.ts";
-import { DEFAULT_DTYPES, GROUPS, SUITES } from "./suites.ts";
+import { defaultsOf, GROUPS, SUITES } from "./suites.ts";
 import { printTable } from "./table.ts";
 
 const HELP = `Usage: npm run bench -- [options]
@@ -15,13 +15,13 @@ All contestants of a suite run in one go, alternating, on the same pairs and thr
 Options:
   --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick);
                     several with commas between
-  --model NAME      ${MODEL_NAMES.join(", ")} (default box); all but box have random weights
-  --dtype TYPE      ${DTYPES.join(", ")} (default fp32; of gpu fp16)
+  --model NAME      ${MODEL_NAMES.join(", ")} (default box; of gpu-mixed l6); all but box have random weights
+  --dtype TYPE      ${DTYPES.join(", ")} (default fp32; of gpu and gpu-mixed fp16)
   --threads N       inference threads of each contestant (default 1: the other core is the queue's)
   --rounds N        rounds after a warm-up (default 5)
   --seconds N       about how long the limit takes for a round; of gpu, each length (default 6)
   --peers           also the slow ones: BullMQ + transformers.js, transformers.js
-  --device NAME     of gpu: the device, as the worker takes it (default webgpu)
+  --device NAME     where passes run, as the worker takes it (default cpu; of gpu and gpu-mixed webgpu)
   --models NAMES    of gpu: models with random weights (default l6,bge-m3)
   --lengths LIST    of gpu: tokens of a pair (default 32,128,256,512)
   --matmul-tflops N of gpu: what the card makes of matrix products, measured elsewhere
@@ -40,13 +40,13 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       suite: { type: "string", default: "quick" },
-      model: { type: "string", default: "box" },
+      model: { type: "string" },
       dtype: { type: "string" },
       threads: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "6" },
       peers: { type: "boolean", default: false },
-      device: { type: "string", default: "webgpu" },
+      device: { type: "string" },
       models: { type: "string", default: "l6,bge-m3" },
       lengths: { type: "string", default: "32,128,256,512" },
       "matmul-tflops": { type: "string" },
@@ -59,20 +59,23 @@ async function main(): Promise<void> {
     process.stdout.write(HELP);
     return;
   }
-  const options: Omit<BenchOptions, "dtype"> = {
-    model: oneOf("--model", values.model, MODEL_NAMES) as ModelName,
+  const options: Omit<BenchOptions, "model" | "dtype" | "device"> = {
     threads: count("--threads", values.threads),
     rounds: count("--rounds", values.rounds),
     seconds: count("--seconds", values.seconds),
     withPeers: values.peers,
-    device: values.device,
     gpuModels: values.models
       .split(",")
       .map((name) => oneOf("--models", name, RANDOM_MODELS) as (typeof RANDOM_MODELS)[number]),
     lengths: values.lengths.split(",").map((length) => count("--lengths", length)),
     matmulTeraflops: positive("--matmul-tflops", values["matmul-tflops"]),
   };
-  const asked = values.dtype === undefined ? undefined : oneOf("--dtype", values.dtype, DTYPES);
+  const { model, dtype, device } = values;
+  const asked = {
+    ...(model === undefined ? {} : { model: oneOf("--model", model, MODEL_NAMES) as ModelName }),
+    ...(dtype === undefined ? {} : { dtype: oneOf("--dtype", dtype, DTYPES) as Dtype }),
+    ...(device === undefined ? {} : { device }),
+  };
   const known = [...Object.keys(SUITES), ...Object.keys(GROUPS)];
   const names = values.suite.split(",").flatMap((each) => {
     const name = oneOf("--suite", each, known);
@@ -82,8 +85,7 @@ async function main(): Promise<void> {
   const where = await environment();
   const suites: Record<string, SuiteReport> = {};
   for (const each of names) {
-    const dtype = (asked ?? DEFAULT_DTYPES[each] ?? "fp32") as Dtype;
-    const report = await SUITES[each]!({ ...options, dtype });
+    const report = await SUITES[each]!({ ...options, ...defaultsOf(each), ...asked });
     suites[each] = report;
     process.stdout.write(`\n${each}: ${report.what}\n${printTable(report.table)}\n`);
     for (const note of report.notes ?? []) process.stdout.write(`${note}\n`);

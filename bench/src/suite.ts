@@ -11,7 +11,7 @@ export interface BenchOptions {
   readonly seconds: number;
   /** Contestants that take long: BullMQ with transformers.js, transformers.js alone. */
   readonly withPeers: boolean;
-  /** Of the suite `gpu`: what its passes run on. */
+  /** What passes run on, as the worker takes it. */
   readonly device: string;
   /** Models with random weights that the suite `gpu` measures. */
   readonly gpuModels: readonly Exclude<ModelName, "box">[];

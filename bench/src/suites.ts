@@ -1,5 +1,4 @@
-import type { Dtype } from "./models/model-for.ts";
-import type { Suite } from "./suite.ts";
+import type { BenchOptions, Suite } from "./suite.ts";
 import { gpu } from "./suites/gpu.ts";
 import { latency } from "./suites/latency.ts";
 import { repeat } from "./suites/repeat.ts";
@@ -21,10 +20,17 @@ export const SUITES: Readonly<Record<string, Suite>> = {
   tenants,
   stream,
   gpu,
+  "gpu-mixed": throughputSuite(WORKLOADS["mixed"]!, false),
 };
 
-/** What a suite measures if the command line does not say. */
-export const DEFAULT_DTYPES: Readonly<Record<string, Dtype>> = { gpu: "fp16" };
+type Defaults = Pick<BenchOptions, "model" | "dtype" | "device">;
+
+/** What a suite measures, and on what, if the command line does not say. */
+export function defaultsOf(suite: string): Defaults {
+  return suite.startsWith("gpu")
+    ? { model: "l6", dtype: "fp16", device: "webgpu" }
+    : { model: "box", dtype: "fp32", device: "cpu" };
+}
 
 /** Several suites in one run. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
@@ -32,5 +38,5 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
   throughput: Object.keys(WORKLOADS),
   simulated: ["scaling", "capacity", "interactive", "tenants", "stream"],
   // All that any machine can run.
-  all: Object.keys(SUITES).filter((name) => name !== "gpu"),
+  all: Object.keys(SUITES).filter((name) => !name.startsWith("gpu")),
 };

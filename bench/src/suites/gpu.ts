@@ -29,7 +29,7 @@ export const gpu: Suite = async (options) => {
     for (const each of new Set<Dtype>(["fp32", dtype])) {
       const agreed = await orFailed(`${name} ${each}`, () => agreement(name, each, device));
       agreements.push(agreed);
-      progress(agreementLine(agreed));
+      if (!("what" in agreed)) progress(agreementLine(agreed));
     }
   }
   return report(options, { rates, models, agreements });

@@ -18,12 +18,16 @@ interface Measured {
   readonly realOverPadded?: number | undefined;
 }
 
-/** Every contestant on the same pairs, one after the other, round by round. */
-export function throughputSuite(workload: Workload): Suite {
+/**
+ * Every contestant on the same pairs, one after the other, round by round.
+ *
+ * @param withRivals Or the limit and rankfleet alone.
+ */
+export function throughputSuite(workload: Workload, withRivals = true): Suite {
   return async (options) => {
     const folder = await modelFor(options.model, options.dtype);
     const requests = await requestsFor(workload, folder, options);
-    const contestants = await startAll(requests, folder, options);
+    const contestants = await startAll(requests, folder, options, withRivals);
     const pairs = requests.reduce((sum, { documents }) => sum + documents.length, 0);
     const runs: Record<string, Measured[]> = {};
     try {
@@ -50,10 +54,10 @@ export function throughputSuite(workload: Workload): Suite {
 async function requestsFor(
   workload: Workload,
   folder: string,
-  { dtype, threads, seconds }: BenchOptions,
+  { dtype, device, threads, seconds }: BenchOptions,
 ): Promise<Request[]> {
   const some = requestsOf(workload, 64 * threads);
-  const bare = await BareLoop.start({ folder, dtype }, some, threads);
+  const bare = await BareLoop.start({ folder, dtype, device }, some, threads);
   await bare.run(sortedPolicy(1024));
   const first = await bare.run(sortedPolicy(1024));
   await bare.stop();
@@ -70,10 +74,11 @@ async function startAll(
   requests: readonly Request[],
   folder: string,
   options: BenchOptions,
+  withRivals: boolean,
 ): Promise<Record<string, Contestant>> {
-  const { dtype, threads } = options;
-  const bare = await BareLoop.start({ folder, dtype }, requests, threads);
-  const limit = await bestSorted(bare);
+  const { dtype, device, threads } = options;
+  const bare = await BareLoop.start({ folder, dtype, device }, requests, threads);
+  const limit = await bestSorted(bare, device === "cpu" ? CPU_BATCHES : GPU_BATCHES);
   const replay = (policy: Policy): Contestant => ({
     run: () => bare.run(policy),
     stop: () => bare.stop(),
@@ -81,7 +86,7 @@ async function startAll(
   return {
     [LIMIT]: replay(limit),
     ...Object.fromEntries(
-      Object.entries({ ...REPLAYED, ...HYPOTHETICAL }).map(([name, policy]) => [
+      Object.entries(withRivals ? { ...REPLAYED, ...HYPOTHETICAL } : {}).map(([name, policy]) => [
         name,
         replay(policy),
       ]),
@@ -91,11 +96,15 @@ async function startAll(
   };
 }
 
+/** Padded tokens of the limit's batches. */
+const CPU_BATCHES = [128, 256, 512, 1024, 2048, 4096];
+const GPU_BATCHES = [2048, 8192, 32_768, 131_072];
+
 /** The limit must be one: the batch size that is fastest here. */
-async function bestSorted(bare: BareLoop): Promise<Policy> {
+async function bestSorted(bare: BareLoop, sizes: readonly number[]): Promise<Policy> {
   let best: { policy: Policy; seconds: number } | undefined;
   await bare.run(sortedPolicy(1024)); // The first run is a cold one.
-  for (const tokens of [128, 256, 512, 1024, 2048, 4096]) {
+  for (const tokens of sizes) {
     const policy = sortedPolicy(tokens);
     // Twice: one timing may have had a neighbour beside it, and a limit chosen wrongly flatters us.
     const seconds = Math.min((await bare.run(policy)).seconds, (await bare.run(policy)).seconds);
@@ -108,14 +117,14 @@ async function bestSorted(bare: BareLoop): Promise<Policy> {
 async function fleetContestant(
   requests: readonly Request[],
   folder: string,
-  { dtype, threads }: BenchOptions,
+  { dtype, device, threads }: BenchOptions,
 ): Promise<Contestant> {
   const fleet = await FleetRun.start({
     models: `bench=${folder}`,
     model: "bench",
     workers: 1,
     threads,
-    env: { RANKFLEET_DTYPE: dtype },
+    env: { RANKFLEET_DTYPE: dtype, RANKFLEET_DEVICE: device },
   });
   const tokens = async (kind: string): Promise<number> =>
     fleet.metric(`rankfleet_tokens_total{model="bench",kind="${kind}"}`);
@@ -156,7 +165,7 @@ async function peers(
 function report(
   workload: Workload,
   pairs: number,
-  { model, dtype, threads }: BenchOptions,
+  { model, dtype, device, threads }: BenchOptions,
   runs: Readonly<Record<string, readonly Measured[]>>,
 ): SuiteReport {
   const speed = (name: string): number => median(runs[name]!.map((run) => run.pairsPerSecond));
@@ -168,8 +177,9 @@ function report(
     const shares = runs[name]!.flatMap((run) => run.realOverPadded ?? []);
     return shares.length === 0 ? "–" : `${(100 * median(shares)).toFixed(1)} %`;
   };
+  const rivals = Object.keys(REPLAYED).filter((name) => runs[name] !== undefined);
   return {
-    what: `${workload.what}; ${pairs} pairs, model ${model} ${dtype}, ${threads} inference thread${threads === 1 ? "" : "s"} each`,
+    what: `${workload.what}; ${pairs} pairs, model ${model} ${dtype} on ${device}, ${threads} inference thread${threads === 1 ? "" : "s"} each`,
     table: [
       ["contestant", "pairs/s", "real ÷ padded", "rankfleet ÷ it"],
       ...Object.keys(runs).map((name) => [
@@ -181,10 +191,10 @@ function report(
     ],
     ratios: {
       endToEndOverLimit: over(LIMIT),
-      overBestPolicy: Math.min(...Object.keys(REPLAYED).map(over)),
+      ...(rivals.length === 0 ? {} : { overBestPolicy: Math.min(...rivals.map(over)) }),
       realOverPadded: median(runs[FLEET]!.map((run) => run.realOverPadded!)),
       ...(runs[NAIVE] === undefined ? {} : { overNaivePeer: over(NAIVE) }),
     },
-    runs: { workload: workload.name, pairs, model, dtype, threads, contestants: runs },
+    runs: { workload: workload.name, pairs, model, dtype, device, threads, contestants: runs },
   };
 }
