@@ -93,7 +93,9 @@ async function load(
   if (!facts.batchInvariant) {
     log.warn(
       { model, deviation: reranker.deviation, cached: maxPairs > 0 },
-      "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
+      reranker.deviatesBy === "shape"
+        ? "this device rounds a pair's score by the shape of its batch, so repeats and cached scores differ by as much"
+        : "a pair's score in this file depends on what shares its batch, so repeats and cached scores differ by as much; rankfleet models quantize makes a file without this",
     );
   }
   return { reranker, poison: poison! };

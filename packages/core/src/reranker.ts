@@ -1,6 +1,7 @@
 import { CostModel } from "./batch/cost.ts";
+import { defaultBatchTokens, isRounding, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
-import type { Calibration, Probe } from "./engine/calibration.ts";
+import type { Calibration } from "./engine/calibration.ts";
 import type { Device } from "./engine/device.ts";
 import type { EncodedRest, Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
@@ -36,8 +37,10 @@ export class Reranker {
   readonly calibration: Calibration | undefined;
   /** Logits of the calibration pairs: equal for every worker that serves the same model. */
   readonly reference: readonly number[];
-  /** Largest difference that company makes to the logit of a calibration pair. */
+  /** Largest difference that a batch makes to the logit of a calibration pair. */
   readonly deviation: number;
+  /** What that difference comes from: of a batch's shape alone a GPU's rounding does, of company a dynamic quantisation. */
+  readonly deviatesBy: "rounding" | "shape" | "company";
   readonly #encoder: Encoder;
   readonly #batcher: Batcher;
   readonly #cache: ScoreCache | undefined;
@@ -53,7 +56,10 @@ export class Reranker {
   ) {
     const { devices, encoder, calibration, probe } = engine;
     this.deviation = probe.deviation;
-    this.facts = { ...facts, batchInvariant: isRounding(probe) };
+    const batchInvariant = isRounding(probe.deviation, probe);
+    const isShape = isRounding(probe.companyDeviation, probe);
+    this.deviatesBy = batchInvariant ? "rounding" : isShape ? "shape" : "company";
+    this.facts = { ...facts, batchInvariant };
     this.devices = devices;
     this.calibration = calibration;
     this.reference = probe.reference;
@@ -64,8 +70,8 @@ export class Reranker {
     this.#batcher = new Batcher(devices, {
       cost: new CostModel(calibration?.samples ?? UNMEASURED),
       maxBatchTokens: this.maxBatchTokens,
-      // What shares a batch with padding would change the scores of such a file.
-      maxPadding: this.facts.batchInvariant ? MAX_PADDING : 0,
+      maxSquares: calibration?.maxSquares,
+      maxPadding: maxPadding(devices[0]!.name, probe),
       onBatch: options.onBatch ?? ((): void => {}),
       harmless: probe.harmless,
     });
@@ -281,38 +287,3 @@ function toScored(document: EncodedDocument, { logits, failures }: PairScores): 
 function logitOf(document: ScoredDocument): number | null {
   return document.state === "scored" ? document.logit : null;
 }
-
-/**
- * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length.
- * A file quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
- */
-function isRounding({ deviation, reference }: Probe): boolean {
-  return deviation <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
-}
-
-/** A batch may be padded by so much; the planner stays far below where lengths allow. */
-const MAX_PADDING = 0.05;
-/** Until real batches have told more: a launch costs as much as some fifty tokens. */
-const UNMEASURED = [
-  { rows: 1, length: 50, ms: 1 },
-  { rows: 10, length: 100, ms: 10.5 },
-];
-
-function defaultBatchTokens(device: string, calibration: Calibration | undefined): number {
-  if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
-  const { kneeTokens, samples } = calibration;
-  const tokensPerMs = Math.max(...samples.map(({ rows, length, ms }) => (rows * length) / ms));
-  const [least, most] = WORTH_A_MESSAGE_TOKENS;
-  return Math.max(
-    2 * kneeTokens,
-    Math.round(Math.min(most, Math.max(least, WORTH_A_MESSAGE_MS * tokensPerMs))),
-  );
-}
-
-/**
- * The knee gives away 5 % of the speed, twice the knee half of it. A batch's messages between threads cost
- * most of a millisecond of a core, so it should last some milliseconds, but never be so large that an
- * interactive pair would wait long behind it on a slow device.
- */
-const WORTH_A_MESSAGE_MS = 25;
-const WORTH_A_MESSAGE_TOKENS = [512, 1024] as const;

@@ -39,7 +39,7 @@ afterAll(() => rm(work, { recursive: true, force: true }));
 async function logitsOf(
   model: OnnxModel,
   dtype: string,
-): Promise<{ logits: number[]; deviation: number }> {
+): Promise<{ logits: number[]; deviation: number; deviatesBy: Reranker["deviatesBy"] }> {
   const folder = await mkdtemp(join(work, "model-"));
   await cp(box, folder, { recursive: true, filter: (path) => !path.endsWith(".onnx") });
   const file = join(folder, "onnx", dtype === "fp32" ? "model.onnx" : `model_${dtype}.onnx`);
@@ -50,7 +50,7 @@ async function logitsOf(
     const logits = all.flatMap(({ documents }) =>
       documents.map((each) => (each.state === "scored" ? each.logit : Number.NaN)),
     );
-    return { logits, deviation: reranker.deviation };
+    return { logits, deviation: reranker.deviation, deviatesBy: reranker.deviatesBy };
   } finally {
     await reranker.close();
   }
@@ -92,6 +92,29 @@ test.each([
   expect(difference).toBeGreaterThan(0);
   expect(difference).toBeLessThan(allowed);
   expect(deviation).toBeLessThan(1e-4);
+});
+
+test("of a file quantised dynamically it is found out that company changes its scores", async () => {
+  const model = await readModel(weights);
+  quantizeStatic(model, await calibrateActivations(box, requests));
+  for (const node of model.graph.node.filter(({ op_type }) => op_type === "QuantizeLinear")) {
+    const [quantised] = node.output;
+    const parts = [quantised!, `${quantised}_scale`, `${quantised}_zero`];
+    Object.assign(node, {
+      op_type: "DynamicQuantizeLinear",
+      input: [node.input[0]],
+      output: parts,
+      attribute: [],
+    });
+    for (const reader of model.graph.node) {
+      if (reader.op_type === "DequantizeLinear" && reader.input[0] === quantised) {
+        Object.assign(reader, { input: parts, attribute: [] });
+      }
+    }
+  }
+  const { deviation, deviatesBy } = await logitsOf(model, "int8");
+  expect(deviation).toBeGreaterThan(1e-5);
+  expect(deviatesBy).toBe("company");
 });
 
 test("weights that are listed among the inputs leave those too", async () => {

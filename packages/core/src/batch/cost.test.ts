@@ -1,6 +1,13 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { CostModel, kneeTokens, predictMs, type Cost, type CostSample } from "./cost.ts";
+import {
+  CostModel,
+  kneeTokens,
+  predictMs,
+  squaresBeforeFall,
+  type Cost,
+  type CostSample,
+} from "./cost.ts";
 
 const grid = [1, 2, 4, 8, 16].flatMap((rows) =>
   [16, 64, 128, 512].map((length) => ({ rows, length })),
@@ -74,4 +81,26 @@ test("the knee is where a larger batch gains next to nothing", () => {
   const launchBound = timed({ fixed: 4, perToken: 0.001, perSquare: 0 });
   expect(kneeTokens(launchBound)).toBeGreaterThanOrEqual(16 * 64);
   expect(kneeTokens(timed({ fixed: 0, perToken: 0.01, perSquare: 0 }))).toBeLessThanOrEqual(128);
+});
+
+test("a device that falls off for large batches is not driven there", () => {
+  // MiniLM-L6 in fp16 through WebGPU on an H200, 2026-11-26.
+  const lengths = {
+    130: [5.1, 4.4, 6.0, 14.3],
+    258: [5.1, 5.2, 10.3, 29.6],
+    506: [4.9, 7.7, 21.3, 428],
+  };
+  const samples = Object.entries(lengths).flatMap(([length, times]) =>
+    times.map((ms, i) => ({ rows: 4 ** i, length: Number(length), ms })),
+  );
+  expect(squaresBeforeFall(samples)).toBe(64 * 258 * 258);
+  expect(squaresBeforeFall(samples.filter(({ ms }) => ms < 400))).toBe(Infinity);
+});
+
+test("noise is no fall", () => {
+  const noisy = timed(
+    { fixed: 1, perToken: 0.01, perSquare: 1e-6 },
+    (i) => 1 + 0.3 * Math.sin(7 * i),
+  );
+  expect(squaresBeforeFall(noisy)).toBe(Infinity);
 });

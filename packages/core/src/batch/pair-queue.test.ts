@@ -24,6 +24,7 @@ const coefficient = fc.double({ min: 0, max: 2, noNaN: true });
 const options: fc.Arbitrary<TakeOptions> = fc.record({
   cost: fc.record({ fixed: coefficient, perToken: coefficient, perSquare: coefficient }),
   maxTokens: fc.integer({ min: 16, max: 4096 }),
+  maxSquares: fc.option(fc.integer({ min: 256, max: 1_000_000 }), { nil: undefined }),
   maxPadding: fc.double({ min: 0, max: 0.5, noNaN: true }),
 });
 const usual: TakeOptions = {
@@ -66,8 +67,10 @@ test("a batch keeps the budget, padding included, unless it is one pair", () => 
   fc.assert(
     fc.property(pairs, options, (list, take) => {
       for (const batch of drain(filled(list), take)) {
-        if (batch.length > 1)
-          expect(longest(batch) * batch.length).toBeLessThanOrEqual(take.maxTokens);
+        if (batch.length === 1) continue;
+        const tokens = longest(batch) * batch.length;
+        expect(tokens).toBeLessThanOrEqual(take.maxTokens);
+        expect(tokens * longest(batch)).toBeLessThanOrEqual(take.maxSquares ?? Infinity);
       }
     }),
   );

@@ -1,6 +1,6 @@
 import type { Cost } from "./cost.ts";
 import { LengthBuckets } from "./length-buckets.ts";
-import { planBatch } from "./plan.ts";
+import { planBatch, rowsOf, type BatchSize } from "./plan.ts";
 
 /** Something that waits for its forward pass. */
 export interface WaitingPair {
@@ -12,10 +12,8 @@ export interface WaitingPair {
   isAbandoned(): boolean;
 }
 
-export interface TakeOptions {
+export interface TakeOptions extends BatchSize {
   readonly cost: Cost;
-  /** Most tokens of the batch, padding included. A longer single pair still goes, alone. */
-  readonly maxTokens: number;
   /** Largest share of the batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
 }
@@ -106,14 +104,15 @@ export const OTHERS_TURN = 7;
 function fillUp<P extends WaitingPair>(
   batch: P[],
   others: LengthBuckets<P>,
-  { maxTokens, maxPadding }: TakeOptions,
+  options: TakeOptions,
 ): void {
+  const { maxPadding } = options;
   let [length, real] = [0, 0];
   for (const { tokens } of batch) {
     length = Math.max(length, tokens);
     real += tokens;
   }
-  const room = Math.floor(maxTokens / length);
+  const room = rowsOf(options, length);
   for (const { tokens, pairs } of others.counts().toReversed()) {
     if (tokens > length) continue;
     let rows = Math.min(pairs, room - batch.length);

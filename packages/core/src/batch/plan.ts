@@ -9,10 +9,21 @@ export interface LengthCount {
 /** How many pairs of each length make the next batch. */
 export type Plan = readonly { readonly tokens: number; readonly rows: number }[];
 
-export interface PlanOptions {
-  readonly cost: Cost;
-  /** Most padded tokens of a batch. A single pair that is longer still goes, alone. */
+/** How large a batch may be. A single pair that is larger still goes, alone. */
+export interface BatchSize {
+  /** Most padded tokens. */
   readonly maxTokens: number;
+  /** Most rows · length². Default: no bound. */
+  readonly maxSquares?: number | undefined;
+}
+
+/** Rows of this length that such a batch has room for; at least one. */
+export function rowsOf({ maxTokens, maxSquares = Infinity }: BatchSize, length: number): number {
+  return Math.max(1, Math.floor(Math.min(maxTokens, maxSquares / length) / length));
+}
+
+export interface PlanOptions extends BatchSize {
+  readonly cost: Cost;
   /** Largest share of a batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
   /** A length of which one pair must be in the batch. */
@@ -34,14 +45,14 @@ export interface PlanOptions {
  * @returns Nothing only if nothing waits.
  */
 export function planBatch(waiting: readonly LengthCount[], options: PlanOptions): Plan {
-  const { cost, anchor, maxTokens, maxPadding } = options;
+  const { cost, anchor, maxPadding } = options;
   const others = anchor === undefined ? waiting : withoutOne(waiting, anchor);
   let best: { efficiency: number; plan: Plan } | undefined;
   const first = anchor === undefined ? [] : [{ tokens: anchor, rows: 1 }];
   for (let top = waiting.length - 1; top >= 0; top--) {
     const length = waiting[top]!.tokens;
     if (anchor !== undefined && length < anchor) break;
-    const room = Math.max(1, Math.floor(maxTokens / length));
+    const room = rowsOf(options, length);
     const plan: { tokens: number; rows: number }[] = [...first];
     let [rows, real, done] = anchor === undefined ? [0, 0, 0] : [1, anchor, worth(cost, anchor)];
     const full = worth(cost, length);

@@ -1,5 +1,6 @@
 import { CostModel, predictMs } from "../batch/cost.ts";
 import { PairQueue } from "../batch/pair-queue.ts";
+import { rowsOf } from "../batch/plan.ts";
 import { CoreError, toFailure } from "../errors.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
@@ -29,6 +30,7 @@ export class Batcher {
   readonly #cost: CostModel;
   readonly #budget: TokenBudget;
   readonly #maxPadding: number;
+  readonly #maxSquares: number | undefined;
   readonly #onBatch: (report: BatchReport) => void;
   readonly #harmless: () => TokenBatch;
   #shared = 0;
@@ -40,6 +42,7 @@ export class Batcher {
     this.#cost = options.cost;
     this.#budget = new TokenBudget(options.maxBatchTokens);
     this.#maxPadding = options.maxPadding;
+    this.#maxSquares = options.maxSquares;
     this.#onBatch = options.onBatch;
     this.#harmless = options.harmless;
   }
@@ -61,7 +64,7 @@ export class Batcher {
   /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
   get tokensPerMs(): number {
     const length = Math.max(1, Math.round(this.#meanLength));
-    const rows = Math.max(1, Math.floor(this.#budget.tokens / length));
+    const rows = rowsOf({ maxTokens: this.#budget.tokens, maxSquares: this.#maxSquares }, length);
     return (this.#devices.length * rows * length) / predictMs(this.#cost.cost, rows, length);
   }
 
@@ -107,6 +110,7 @@ export class Batcher {
       const batch = this.#queue.take({
         cost: this.#cost.cost,
         maxTokens: this.#share(),
+        maxSquares: this.#maxSquares,
         maxPadding: this.#maxPadding,
       });
       if (batch.length === 0) return;
@@ -217,6 +221,8 @@ export interface BatcherOptions {
   readonly cost: CostModel;
   /** Largest batch, padding included. */
   readonly maxBatchTokens: number;
+  /** Most rows · length² of a batch; default: no bound. */
+  readonly maxSquares?: number | undefined;
   /** Largest share of a batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
   readonly onBatch: (report: BatchReport) => void;

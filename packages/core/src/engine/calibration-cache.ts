@@ -61,7 +61,7 @@ function whole(key: CalibrationKey): object {
   const { revision, dtype, device, threads, runtime } = key;
   const all = cpus();
   return {
-    version: 1,
+    version: 2,
     revision,
     dtype,
     device,

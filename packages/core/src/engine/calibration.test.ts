@@ -5,7 +5,7 @@ import { calibrate, probe, type Encode } from "./calibration.ts";
 import type { Device } from "./device.ts";
 import { readTexts } from "./request.ts";
 
-/** A token for each five characters. */
+/** A token for each five characters, the first of them. */
 const encode: Encode = (request) => {
   const { documents } = readTexts(request.texts);
   const most = request.maxTokensPerDocument ?? Infinity;
@@ -15,7 +15,11 @@ const encode: Encode = (request) => {
   const encoded: EncodedRequest = {
     documents: [],
     pairs: {
-      ids: new Int32Array(offsets.at(-1)!),
+      ids: Int32Array.from(
+        documents.flatMap((text, row) =>
+          Array.from({ length: lengths[row]! }, (_, at) => text.charCodeAt(5 * at) || 0),
+        ),
+      ),
       offsets: Int32Array.from(offsets),
       secondStarts: new Int32Array(lengths.length).fill(4),
     },
@@ -23,14 +27,24 @@ const encode: Encode = (request) => {
   return Promise.resolve(encoded);
 };
 
-function deviceThat(logitOf: (batch: TokenBatch) => number): Device {
+function deviceThat(
+  logitOf: (batch: TokenBatch) => number,
+  {
+    name = "cpu",
+    msOf = (): number => 0,
+  }: { name?: string; msOf?: (batch: TokenBatch) => number } = {},
+): Device {
   const run = async (batch: TokenBatch): Promise<unknown> => {
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await new Promise((resolve) => setTimeout(resolve, msOf(batch)));
     const logits = new Float32Array(batch.offsets.length - 1).fill(logitOf(batch));
     return { logits, durationMs: 1 };
   };
-  return { name: "cpu", run } as unknown as Device;
+  return { name, run } as unknown as Device;
 }
+
+const rowsOf = ({ offsets }: TokenBatch): number => offsets.length - 1;
+const longestOf = ({ offsets }: TokenBatch): number =>
+  offsets.reduce((most, end, row) => Math.max(most, row > 0 ? end - offsets[row - 1]! : 0), 0);
 
 const split = { sessions: 1, intraOpThreads: 1 };
 
@@ -56,4 +70,29 @@ test("a shape for which memory does not suffice ends the grid, not the worker", 
 test("a model of very short inputs is measured at what it takes", async () => {
   const { samples } = await calibrate([deviceThat(() => 1)], split, encode, 12);
   expect(samples.length).toBeGreaterThan(0);
+});
+
+test("a GPU that falls off for large batches has a bound, and its cost is that of what it is given", async () => {
+  const device = deviceThat(() => 1, {
+    name: "webgpu",
+    msOf: (batch) => 2 + (rowsOf(batch) * longestOf(batch) ** 2 > 5e6 ? 200 : 0),
+  });
+  const { maxSquares, samples } = await calibrate([device], split, encode, 512);
+  expect(maxSquares).toBeLessThanOrEqual(5e6);
+  expect(maxSquares).toBeGreaterThan(1e6);
+  expect(Math.max(...samples.map(({ ms }) => ms))).toBeLessThan(100);
+});
+
+test("what a batch's shape does to a score is told from what company does", async () => {
+  const byShape = await probe(
+    deviceThat((batch) => 1 + 1e-3 * rowsOf(batch)),
+    encode,
+  );
+  expect(byShape.deviation).toBeGreaterThan(1e-3);
+  expect(byShape.companyDeviation).toBe(0);
+  const byCompany = await probe(
+    deviceThat((batch) => 1 + 1e-3 * Math.max(...batch.ids)),
+    encode,
+  );
+  expect(byCompany.companyDeviation).toBeGreaterThan(1e-3);
 });

@@ -1,4 +1,4 @@
-import { kneeTokens, type CostSample } from "../batch/cost.ts";
+import { kneeTokens, squaresBeforeFall, type CostSample } from "../batch/cost.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { CALIBRATION_DOCUMENTS, CALIBRATION_QUERY, wordsFor } from "./calibration-texts.ts";
@@ -14,6 +14,8 @@ export interface Calibration {
   readonly samples: readonly CostSample[];
   /** The smallest batch, in padded tokens, at 95 % of the best tokens per second. */
   readonly kneeTokens: number;
+  /** Most rows · length² of a batch, on a device that is many times slower beyond; else absent. */
+  readonly maxSquares?: number;
   /** Resident memory that the largest batch needed, by its padded tokens. */
   readonly bytesPerToken: number;
   /** ISO 8601. */
@@ -56,6 +58,8 @@ export async function calibrate(
     if (samples.length > 0 && (expectedMs > LONGEST_PASS_MS || performance.now() > end)) continue;
     let ms: number;
     try {
+      // A GPU's first pass of a shape compiles what runs it.
+      if (!isOnCpu) await timePasses(devices, ids, rows, 0);
       ms = await timePasses(devices, ids, rows, SAMPLE_MS);
     } catch (error) {
       // Too large for the device's memory: what is smaller has been measured, and the rest is larger still.
@@ -67,10 +71,13 @@ export async function calibrate(
     slowest = Math.max(slowest * 0.5, ms / tokens);
     largest = Math.max(largest, tokens);
   }
+  const maxSquares = isOnCpu ? Infinity : squaresBeforeFall(samples);
+  const within = samples.filter(({ rows, length }) => rows * length * length <= maxSquares);
   return {
     split,
-    samples,
-    kneeTokens: kneeTokens(samples),
+    samples: within,
+    kneeTokens: kneeTokens(within),
+    ...(maxSquares < Infinity && { maxSquares }),
     bytesPerToken: Math.max(0, Math.round((process.memoryUsage.rss() - rssBefore) / largest)),
     measuredAt: new Date().toISOString(),
   };
@@ -98,6 +105,11 @@ export interface Probe {
   readonly reference: readonly number[];
   /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
   readonly deviation: number;
+  /**
+   * The largest difference that other company and more padding make in a batch of one and the same shape. A GPU that
+   * chooses its arithmetic by the shape has a deviation, but none here; a file quantised dynamically has both.
+   */
+  readonly companyDeviation: number;
   /** A batch of the first of these pairs, to see later whether a device is still well. */
   readonly harmless: () => TokenBatch;
 }
@@ -106,7 +118,7 @@ export interface Probe {
 export async function probe(device: Device, encode: Encode): Promise<Probe> {
   const texts = { query: CALIBRATION_QUERY, documents: CALIBRATION_DOCUMENTS };
   const { pairs } = await encode({ texts });
-  const rows = CALIBRATION_DOCUMENTS.map((_, pair) => ({
+  const rows = CALIBRATION_DOCUMENTS.map((_, pair): Row => ({
     ids: pairs.ids.subarray(pairs.offsets[pair], pairs.offsets[pair + 1]),
     secondStart: pairs.secondStarts[pair]!,
   }));
@@ -119,7 +131,30 @@ export async function probe(device: Device, encode: Encode): Promise<Probe> {
   }
   const { logits } = await device.run(batchOf(rows));
   const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
-  return { reference, deviation, harmless: () => batchOf([rows[0]!]) };
+  const companyDeviation = await deviationByCompany(device, rows);
+  return { reference, deviation, companyDeviation, harmless: () => batchOf([rows[0]!]) };
+}
+
+/** The shortest pair beside one as long as the longest, of the words of each of the others in turn. */
+async function deviationByCompany(device: Device, rows: readonly Row[]): Promise<number> {
+  const byLength = rows.toSorted((a, b) => a.ids.length - b.ids.length);
+  const [shortest, longest] = [byLength[0]!, byLength.at(-1)!];
+  const logits: number[] = [];
+  for (const row of rows) {
+    const company = { ...longest, ids: inTheWordsOf(row, longest) };
+    logits.push((await device.run(batchOf([shortest, company]))).logits[0]!);
+  }
+  return Math.max(...logits) - Math.min(...logits);
+}
+
+/** The longest pair's tokens, but those of its document are the other's, again and again. */
+function inTheWordsOf({ ids, secondStart }: Row, longest: Row): Int32Array {
+  const words = ids.subarray(secondStart, -1);
+  return longest.ids.map((id, at) =>
+    at < longest.secondStart || at === longest.ids.length - 1
+      ? id
+      : words[(at - longest.secondStart) % words.length]!,
+  );
 }
 
 const LENGTHS = [16, 64, 128, 256, 504];
@@ -159,7 +194,12 @@ async function timePasses(
   return ((performance.now() - start) * devices.length) / passes;
 }
 
-function batchOf(rows: readonly { ids: Int32Array; secondStart: number }[]): TokenBatch {
+interface Row {
+  readonly ids: Int32Array;
+  readonly secondStart: number;
+}
+
+function batchOf(rows: readonly Row[]): TokenBatch {
   const offsets = new Int32Array(rows.length + 1);
   rows.forEach(({ ids }, row) => (offsets[row + 1] = offsets[row]! + ids.length));
   const all = new Int32Array(offsets[rows.length]!);

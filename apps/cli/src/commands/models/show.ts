@@ -20,7 +20,7 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
     isRecalibrating: flags.again,
   });
   try {
-    const { facts, devices, calibration, deviation, maxBatchTokens } = reranker;
+    const { facts, devices, calibration, deviation, deviatesBy, maxBatchTokens } = reranker;
     const [device] = devices;
     const { cost } = new CostModel(calibration!.samples);
     const { split, kneeTokens, bytesPerToken, measuredAt, samples } = calibration!;
@@ -37,6 +37,7 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
         folder,
         ...facts,
         batchDeviation: deviation,
+        deviatesBy,
         device: device!.name,
         runtime: device!.runtime,
         calibration: {
@@ -55,7 +56,9 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
     }
     const invariance = facts.batchInvariant
       ? `yes (company changes a logit by ${deviation === 0 ? "nothing" : `${deviation.toExponential(0)}, the rounding of sums`})`
-      : `no: company changes a logit by up to ${deviation.toPrecision(2)}; see rankfleet models quantize`;
+      : deviatesBy === "shape"
+        ? `no: the batch's shape changes a logit by up to ${deviation.toPrecision(2)} on this device, what else is in it by nothing`
+        : `no: company changes a logit by up to ${deviation.toPrecision(2)}; see rankfleet models quantize`;
     const lines: [string, string | number][] = [
       ["family", facts.family],
       ["revision", facts.revision],

@@ -1,0 +1,48 @@
+import type { CostSample } from "../batch/cost.ts";
+import type { Calibration, Probe } from "./calibration.ts";
+
+/**
+ * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length. A file
+ * quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
+ */
+export function isRounding(difference: number, { reference }: Probe): boolean {
+  return difference <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
+}
+
+/**
+ * The share of a batch that may be padding, 0 … 1. The planner weighs padding against launches, so this is for what it
+ * cannot know: on a CPU padding costs more than a cost model of padded tokens says as lengths grow apart. A launch on a
+ * GPU costs as much as thousands of tokens (WebGPU on an H200: 5 ms, 5,000 of MiniLM-L6's), so more padding pays there.
+ *
+ * @param probe Of a file whose scores depend on their company: no padding.
+ */
+export function maxPadding(device: string, probe: Probe): number {
+  if (!isRounding(probe.companyDeviation, probe)) return 0;
+  return device === "cpu" ? 0.05 : 0.3;
+}
+
+/** Until real batches have told more: a launch costs as much as some fifty tokens. */
+export const UNMEASURED: readonly CostSample[] = [
+  { rows: 1, length: 50, ms: 1 },
+  { rows: 10, length: 100, ms: 10.5 },
+];
+
+/** Padded tokens of the largest batch, where the user has not said. */
+export function defaultBatchTokens(device: string, calibration: Calibration | undefined): number {
+  if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
+  const { kneeTokens, samples } = calibration;
+  const tokensPerMs = Math.max(...samples.map(({ rows, length, ms }) => (rows * length) / ms));
+  const [least, most] = WORTH_A_MESSAGE_TOKENS;
+  return Math.max(
+    2 * kneeTokens,
+    Math.round(Math.min(most, Math.max(least, WORTH_A_MESSAGE_MS * tokensPerMs))),
+  );
+}
+
+/**
+ * The knee gives away 5 % of the speed, twice the knee half of it. A batch's messages between threads cost
+ * most of a millisecond of a core, so it should last some milliseconds, but never be so large that an
+ * interactive pair would wait long behind it on a slow device.
+ */
+const WORTH_A_MESSAGE_MS = 25;
+const WORTH_A_MESSAGE_TOKENS = [512, 1024] as const;
