@@ -145,7 +145,7 @@ export function kneeTokens(samples: readonly CostSample[], share: number = 0.95)
 
 /**
  * The largest rows · length² of a pass before the device falls off. An attention's matrix has as many numbers for each
- * head, and some providers are many times slower once that outgrows a buffer: WebGPU on an H200 takes 21 ms for 16 rows
+ * head, and some providers take several times as long for a row once that outgrows a buffer: WebGPU on an H200 takes 21 ms for 16 rows
  * of 506 tokens through MiniLM-L6 in fp16, and 428 ms for 64 (2026-11).
  *
  * @returns Infinity if no pass fell off.
