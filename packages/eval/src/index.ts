@@ -31,6 +31,7 @@ export {
   adviseDepth,
   type Candidate,
   type Candidates,
+  type ScoresOf,
   type DepthAdvice,
   deepestOf,
   depthGrid,

@@ -147,7 +147,8 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
     const rows = await compare(firstStage, reranked, alone, collection, flags.measures, signal);
     const { pairsPerSecond } = scored;
-    const advice = await adviseDepth(candidates, judgments, {
+    const advice = await adviseDepth(scored.alone, judgments, {
+      scoresOf: scored.fusedOf,
       depths: depthGrid(Math.min(flags.depth, deepestOf(candidates))),
       pairsPerSecond: scored.documentsPerSecond,
       signal,
@@ -274,7 +275,8 @@ async function adviseCascade(
     }),
   );
   const strong = await scoreRun(run, collection, { ...options, model });
-  return adviseDepth(strong.fused ?? strong.alone, collection.judgments, {
+  return adviseDepth(strong.alone, collection.judgments, {
+    scoresOf: strong.fusedOf,
     pairsPerSecond: strong.documentsPerSecond,
     dropsRest: true,
   });

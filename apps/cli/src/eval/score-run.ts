@@ -1,5 +1,5 @@
-import { Reranker } from "@rankfleet/core";
-import type { Candidates, Collection, Run } from "@rankfleet/eval";
+import { fuse, Reranker } from "@rankfleet/core";
+import type { Candidates, Collection, Run, ScoresOf } from "@rankfleet/eval";
 import { documentText } from "@rankfleet/eval";
 import { InvalidRequestError, RerankClient, type RerankRequest } from "@rankfleet/sdk";
 import { boxFolder } from "@rankfleet/worker";
@@ -24,7 +24,11 @@ export interface ScoredRun {
   readonly alone: Candidates;
   /** By the logits fused with the first stage's scores, if the model has learnt to use them. */
   readonly fused: Candidates | undefined;
+  /** From `alone`, what a request of some of the candidates would get; undefined if nothing is fused in. */
+  readonly fusedOf: ScoresOf | undefined;
   readonly pairs: number;
+  /** Of these, what the score cache knew. */
+  readonly cached: number;
   /** From the first request to the last score, without loading the model or waiting for a worker. */
   readonly seconds: number;
   /** Pairs that were scored a second, without those that the score cache knew; undefined if there was none. */
@@ -107,10 +111,14 @@ export async function scoreRun(
     const documents = all.reduce((sum, { logits }) => sum + logits.length, 0);
     const answered = all.filter(({ logits, failures: own }) => own.length < logits.length);
     const isFused = answered.length > 0 && answered.every(({ fused }) => fused !== undefined);
+    const alone = by(({ logits }) => logits);
+    const fused = isFused ? by(({ fused: own, logits }) => own ?? logits) : undefined;
     return {
-      alone: by(({ logits }) => logits),
-      fused: isFused ? by(({ fused, logits }) => fused ?? logits) : undefined,
+      alone,
+      fused,
+      fusedOf: fused && fusedBy(weightOf(alone, fused, options.depth)),
       pairs,
+      cached,
       seconds,
       pairsPerSecond,
       documentsPerSecond: pairsPerSecond && (pairsPerSecond * documents) / pairs,
@@ -247,6 +255,26 @@ async function scoreThere(
   } finally {
     await client.close();
   }
+}
+
+/** What the first stage weighs in the model's scores; a fleet tells the scores, not the weight. */
+function weightOf(alone: Candidates, fused: Candidates, depth: number): number {
+  for (const [query, list] of alone) {
+    const within = list.slice(0, depth);
+    const added = fusedBy(1)(within).map((score, i) => score! - within[i]!.score!);
+    const most = added.reduce((top, value, i) => (value > (added[top] ?? 0) ? i : top), 0);
+    if (added[most]! > 1e-3)
+      return (fused.get(query)![most]!.score! - within[most]!.score!) / added[most]!;
+  }
+  return 0;
+}
+
+function fusedBy(weight: number): ScoresOf {
+  return (list) => {
+    const logits = list.map(({ score }) => score ?? null);
+    const firstStage = list.map((candidate) => candidate.firstStage);
+    return fuse(logits, firstStage, weight).map((score) => score ?? undefined);
+  };
 }
 
 function ofQuery(id: string, error: Error): Error {

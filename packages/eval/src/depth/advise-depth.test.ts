@@ -32,6 +32,15 @@ test("one pass gives every depth: best where the answer is in, worse where decoy
   expect(advice).toMatchObject({ best: 20, cheapest: 20, recallFallsFrom: 50 });
 });
 
+test("where scores depend on their company, each depth is scored as a request of its own", async () => {
+  // Of a request, the document in the middle of it is liked best.
+  const advice = await adviseDepth(candidates, judgments, {
+    scoresOf: (list) => list.map((_, i) => -Math.abs(i - Math.floor((list.length - 1) / 2))),
+  });
+  const best = advice.points.find(({ value }) => value === 1);
+  expect([advice.best, best?.depth]).toEqual([30, 30]);
+});
+
 test("within noise the cheaper depth wins", async () => {
   const noisy: Candidates = new Map(
     [...candidates].map(([query, list], q) => [

@@ -12,6 +12,12 @@ export interface Candidate {
   readonly score: number | undefined;
 }
 
+/**
+ * The scores of a request that holds just these candidates, where one's depends on the others: with a first stage's scores
+ * fused in it does, by their spread.
+ */
+export type ScoresOf = (list: readonly Candidate[]) => readonly (number | undefined)[];
+
 /** Each query's candidates, best of the first stage first. */
 export type Candidates = ReadonlyMap<string, readonly Candidate[]>;
 
@@ -53,6 +59,8 @@ export interface AdviceOptions {
    * others. Default false: it stays behind the reranked ones.
    */
   readonly dropsRest?: boolean;
+  /** See {@link ScoresOf}. Default: each candidate's own score. */
+  readonly scoresOf?: ScoresOf | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -65,8 +73,7 @@ export function depthGrid(deepest: number): number[] {
 /**
  * Quality against the number of candidates that are reranked (after "Drowning in Documents",
  * arXiv 2411.11767, where scoring more lowers recall). One pass at full depth gives every shallower
- * one for free: a document's score does not depend on its neighbours (one that is fused with the first
- * stage's does a little, through the spread of both; here it is that of the full depth).
+ * one for free: a document's score does not depend on its neighbours, or is made anew by `scoresOf`.
  *
  * @throws the signal's reason.
  */
@@ -75,7 +82,8 @@ export async function adviseDepth(
   judgments: Judgments,
   options: AdviceOptions = {},
 ): Promise<DepthAdvice> {
-  const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond, dropsRest } = options;
+  const { measure = "ndcg@10", recallMeasure = "recall@10", pairsPerSecond } = options;
+  const { dropsRest, scoresOf } = options;
   const lists = [...candidates.values()];
   const depths = options.depths ?? depthGrid(deepestOf(candidates));
   const measures = [parseMeasure(measure), parseMeasure(recallMeasure)];
@@ -84,7 +92,7 @@ export async function adviseDepth(
     // With many queries this takes seconds, in which Ctrl-C is to be heard.
     await turn();
     options.signal?.throwIfAborted();
-    const reranked = rerankedTo(dropsRest ? cutTo(candidates, depth) : candidates, depth);
+    const reranked = rerankedTo(dropsRest ? cutTo(candidates, depth) : candidates, depth, scoresOf);
     const evaluations = evaluateRun(reranked, judgments, measures);
     evaluated.push({
       depth,
@@ -134,8 +142,8 @@ export function deepestOf(candidates: Candidates): number {
 }
 
 /** The first `depth` candidates by the reranker's score, the others below in the first stage's order. */
-export function rerankedTo(candidates: Candidates, depth: number): Run {
-  return new Map([...candidates].map(([query, list]) => [query, rerankOne(list, depth)]));
+export function rerankedTo(candidates: Candidates, depth: number, scoresOf?: ScoresOf): Run {
+  return new Map([...candidates].map(([query, list]) => [query, rerankOne(list, depth, scoresOf)]));
 }
 
 function cutTo(candidates: Candidates, depth: number): Candidates {
@@ -144,14 +152,19 @@ function cutTo(candidates: Candidates, depth: number): Candidates {
 
 const ADVICE = { samples: 2_000 };
 
-function rerankOne(list: readonly Candidate[], depth: number): ScoredDocument[] {
-  const scored = list.slice(0, depth).filter(({ score }) => score !== undefined);
-  const lowest = scored.reduce((low, { score }) => Math.min(low, score!), 0);
-  const others = list.filter(({ score }, index) => index >= depth || score === undefined);
-  return [
-    ...scored.map(({ id, score }) => ({ id, score: score! })),
-    ...others.map(({ id }, index) => ({ id, score: lowest - 1 - index })),
-  ];
+function rerankOne(
+  list: readonly Candidate[],
+  depth: number,
+  scoresOf: ScoresOf = (within) => within.map(({ score }) => score),
+): ScoredDocument[] {
+  const scores = scoresOf(list.slice(0, depth));
+  const scored = list.flatMap(({ id }, index) => {
+    const score = scores[index];
+    return score === undefined ? [] : [{ id, score }];
+  });
+  const lowest = scored.reduce((low, { score }) => Math.min(low, score), 0);
+  const others = list.filter((_, index) => scores[index] === undefined);
+  return [...scored, ...others.map(({ id }, index) => ({ id, score: lowest - 1 - index }))];
 }
 
 function highest<Item>(items: readonly Item[], of: (item: Item) => Evaluation): Item {
