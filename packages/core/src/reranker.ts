@@ -1,7 +1,7 @@
 import { CostModel } from "./batch/cost.ts";
-import { defaultBatchTokens, isRounding, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
+import { defaultBatchTokens, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
-import type { Calibration } from "./engine/calibration.ts";
+import { isRounding, type Calibration } from "./engine/calibration.ts";
 import type { Device } from "./engine/device.ts";
 import type { EncodedRest, Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
@@ -56,8 +56,8 @@ export class Reranker {
   ) {
     const { devices, encoder, calibration, probe } = engine;
     this.deviation = probe.deviation;
-    const batchInvariant = isRounding(probe.deviation, probe);
-    const isShape = isRounding(probe.companyDeviation, probe);
+    const batchInvariant = isRounding(probe.deviation, probe.reference);
+    const isShape = isRounding(probe.companyDeviation, probe.reference);
     this.deviatesBy = batchInvariant ? "rounding" : isShape ? "shape" : "company";
     this.facts = { ...facts, batchInvariant };
     this.devices = devices;

@@ -1,13 +1,5 @@
 import type { CostSample } from "../batch/cost.ts";
-import type { Calibration, Probe } from "./calibration.ts";
-
-/**
- * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length. A file
- * quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
- */
-export function isRounding(difference: number, { reference }: Probe): boolean {
-  return difference <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
-}
+import { isRounding, type Calibration, type Probe } from "./calibration.ts";
 
 /**
  * The share of a batch that may be padding, 0 … 1. The planner weighs padding against launches, so this is for what it
@@ -16,8 +8,8 @@ export function isRounding(difference: number, { reference }: Probe): boolean {
  *
  * @param probe Of a file whose scores depend on their company: no padding.
  */
-export function maxPadding(device: string, probe: Probe): number {
-  if (!isRounding(probe.companyDeviation, probe)) return 0;
+export function maxPadding(device: string, { companyDeviation, reference }: Probe): number {
+  if (!isRounding(companyDeviation, reference)) return 0;
   return device === "cpu" ? 0.05 : 0.3;
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
-import { calibrate, probe, type Encode } from "./calibration.ts";
+import { calibrate, probe, probeRows, type Encode } from "./calibration.ts";
 import type { Device } from "./device.ts";
 import { readTexts } from "./request.ts";
 
@@ -52,7 +52,7 @@ test("a model that answers NaN is not served", async () => {
   await expect(
     probe(
       deviceThat(() => Number.NaN),
-      encode,
+      await probeRows(encode),
     ),
   ).rejects.toMatchObject({ code: "model_unsupported", field: "model" });
 });
@@ -86,13 +86,13 @@ test("a GPU that falls off for large batches has a bound, and its cost is that o
 test("what a batch's shape does to a score is told from what company does", async () => {
   const byShape = await probe(
     deviceThat((batch) => 1 + 1e-3 * rowsOf(batch)),
-    encode,
+    await probeRows(encode),
   );
   expect(byShape.deviation).toBeGreaterThan(1e-3);
   expect(byShape.companyDeviation).toBe(0);
   const byCompany = await probe(
     deviceThat((batch) => 1 + 1e-3 * Math.max(...batch.ids)),
-    encode,
+    await probeRows(encode),
   );
   expect(byCompany.companyDeviation).toBeGreaterThan(1e-3);
 });

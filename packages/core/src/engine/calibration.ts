@@ -106,24 +106,29 @@ export interface Probe {
   /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
   readonly deviation: number;
   /**
-   * The largest difference that other company and more padding make in a batch of one and the same shape. A GPU that
-   * chooses its arithmetic by the shape has a deviation, but none here; a file quantised dynamically has both.
+   * The largest difference that other company makes in a batch of one and the same shape. A GPU that chooses its
+   * arithmetic by the shape has a deviation, but none here; a file quantised dynamically has both. As the deviation where that
+   * is rounding.
    */
   readonly companyDeviation: number;
   /** A batch of the first of these pairs, to see later whether a device is still well. */
   readonly harmless: () => TokenBatch;
 }
 
-/** @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it. */
-export async function probe(device: Device, encode: Encode): Promise<Probe> {
+/** The calibration pairs as tokens: work for the tokenising thread while the devices open. */
+export async function probeRows(encode: Encode): Promise<Row[]> {
   const texts = { query: CALIBRATION_QUERY, documents: CALIBRATION_DOCUMENTS };
   const { pairs } = await encode({ texts });
-  const rows = CALIBRATION_DOCUMENTS.map((_, pair): Row => ({
+  return CALIBRATION_DOCUMENTS.map((_, pair) => ({
     ids: pairs.ids.subarray(pairs.offsets[pair], pairs.offsets[pair + 1]),
     secondStart: pairs.secondStarts[pair]!,
   }));
-  const reference: number[] = [];
-  for (const row of rows) reference.push((await device.run(batchOf([row]))).logits[0]!);
+}
+
+/** @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it. */
+export async function probe(device: Device, rows: readonly Row[]): Promise<Probe> {
+  const alone = await Promise.all(rows.map((row) => device.run(batchOf([row]))));
+  const reference = alone.map(({ logits }) => logits[0]!);
   const odd = reference.find((logit) => !Number.isFinite(logit));
   if (odd !== undefined) {
     const message = `answers ${odd} for an ordinary pair on ${device.name}: are these weights too narrow for the model (fp16 overflows at 65,504)?`;
@@ -131,8 +136,18 @@ export async function probe(device: Device, encode: Encode): Promise<Probe> {
   }
   const { logits } = await device.run(batchOf(rows));
   const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
-  const companyDeviation = await deviationByCompany(device, rows);
+  const companyDeviation = isRounding(deviation, reference)
+    ? deviation
+    : await deviationByCompany(device, rows);
   return { reference, deviation, companyDeviation, harmless: () => batchOf([rows[0]!]) };
+}
+
+/**
+ * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length. A file
+ * quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
+ */
+export function isRounding(difference: number, reference: readonly number[]): boolean {
+  return difference <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
 }
 
 /** The shortest pair beside one as long as the longest, of the words of each of the others in turn. */
@@ -194,7 +209,8 @@ async function timePasses(
   return ((performance.now() - start) * devices.length) / passes;
 }
 
-interface Row {
+/** A pair's tokens. */
+export interface Row {
   readonly ids: Int32Array;
   readonly secondStart: number;
 }

@@ -7,6 +7,7 @@ import {
   calibrate,
   coreSplits,
   probe,
+  probeRows,
   speedOf,
   type Calibration,
   type CoreSplit,
@@ -58,9 +59,11 @@ export async function openEngine(
   const pool = new DevicePool();
   try {
     const starting = encoder.ready;
+    const rows = probeRows(encode);
+    rows.catch(() => {}); // Whatever fails here is told below, unless a device fails first.
     const found = await openDevices(pool, folder, facts, options, encode, starting);
     await starting;
-    return { encoder, ...found, probe: await probe(found.devices[0]!, encode) };
+    return { encoder, ...found, probe: await probe(found.devices[0]!, await rows) };
   } catch (error) {
     await Promise.all([encoder.close(), pool.close()]);
     throw asLoadError(error);
