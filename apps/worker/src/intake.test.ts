@@ -35,3 +35,22 @@ test("it follows the jobs when they change", () => {
   for (let i = 0; i < 60; i++) intake.after({ tokens: 100, characters: 400 });
   expect(intake.jobs).toBeGreaterThan(90);
 });
+
+test("large jobs after thousands of tiny ones are bounded as they come", () => {
+  const intake = new Intake(appetite);
+  for (let i = 0; i < 1600; i++) {
+    intake.begin(400);
+    intake.after({ tokens: 100, characters: 400 });
+    intake.end(400);
+  }
+  let inHand = 0;
+  while (inHand < intake.jobs) {
+    intake.begin(4_000_000);
+    inHand++;
+  }
+  // 64 Mi characters, and at most one job more.
+  expect(inHand).toBeGreaterThan(10);
+  expect(inHand).toBeLessThanOrEqual(17);
+  intake.end(4_000_000);
+  expect(intake.jobs).toBeGreaterThanOrEqual(inHand - 1);
+});

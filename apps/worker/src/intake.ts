@@ -21,6 +21,8 @@ export class Intake {
   readonly #least: number;
   #tokensPerJob: number | undefined;
   #charactersPerJob = 0;
+  #jobsInHand = 0;
+  #charactersInHand = 0;
 
   /** @param options.atFirst Jobs in hand until their size is known. */
   constructor(
@@ -43,23 +45,43 @@ export class Intake {
   }
 
   get jobs(): number {
-    if (this.#tokensPerJob === undefined) return this.#atFirst;
+    if (this.#tokensPerJob === undefined) {
+      return Math.max(1, Math.min(this.#atFirst, this.#byCharacters));
+    }
     const { tokensPerRound, tokensPerMs } = this.#appetite;
     const tokens = Math.max(ROUNDS * tokensPerRound, this.#inHandMs * tokensPerMs);
     const byTokens = Math.ceil(tokens / Math.max(1, this.#tokensPerJob));
-    const byCharacters = Math.floor(MAX_CHARACTERS / Math.max(1, this.#charactersPerJob));
-    return Math.max(1, Math.min(MAX_JOBS, Math.max(this.#least, byTokens), byCharacters));
+    return Math.max(1, Math.min(MAX_JOBS, Math.max(this.#least, byTokens), this.#byCharacters));
   }
 
-  /** Learns from a job's size; returns how many jobs to have in hand from now on. */
-  after(job: { readonly tokens: number; readonly characters: number }): number {
+  /** Those in hand are what they are, whatever jobs have been like so far. */
+  get #byCharacters(): number {
+    const room = Math.max(0, MAX_CHARACTERS - this.#charactersInHand);
+    return this.#jobsInHand + Math.floor(room / Math.max(1, this.#charactersPerJob));
+  }
+
+  /** A job has been taken; returns how many to have in hand from now on. */
+  begin(characters: number): number {
+    this.#jobsInHand++;
+    this.#charactersInHand += characters;
+    return this.jobs;
+  }
+
+  /** A job that was taken is done with, whatever became of it; returns as `begin`. */
+  end(characters: number): number {
+    this.#jobsInHand--;
+    this.#charactersInHand -= characters;
+    return this.jobs;
+  }
+
+  /** Learns from a job's size. */
+  after(job: { readonly tokens: number; readonly characters: number }): void {
     const mean = (before: number, now: number): number => 0.9 * before + 0.1 * now;
     this.#charactersPerJob = mean(
       this.#tokensPerJob === undefined ? job.characters : this.#charactersPerJob,
       job.characters,
     );
     this.#tokensPerJob = mean(this.#tokensPerJob ?? job.tokens, job.tokens);
-    return this.jobs;
   }
 }
 
@@ -69,5 +91,5 @@ const ROUNDS = 3;
 const IN_HAND_MS = 300;
 const MIN_JOBS = 4;
 const MAX_JOBS = 512;
-/** Of all jobs in hand together: their texts, tokens and results are a small multiple of it. */
+/** Of all jobs in hand together, up to one job more: their texts, tokens and results are a small multiple of it. */
 const MAX_CHARACTERS = 64 * 1024 * 1024;

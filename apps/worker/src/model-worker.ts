@@ -202,6 +202,8 @@ export class ModelWorker {
     const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
     const waitedMs = Math.max(0, clock.now() - job.enqueuedAt);
+    const { consumer, intake } = this.#hands.get(delivery.queue)!;
+    consumer.concurrency = intake.begin(job.characters);
     return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
       const rank = rankOf(job.lane, delivery.queue === this.#options.keys.model(model).express);
@@ -217,8 +219,7 @@ export class ModelWorker {
           solitude: this.#options.solitude,
           careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
-        const { consumer, intake } = this.#hands.get(delivery.queue)!;
-        consumer.concurrency = intake.after({ tokens, characters: job.characters });
+        intake.after({ tokens, characters: job.characters });
         if (cached > 0) metrics.pairsCached.add(cached, { model });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
@@ -234,6 +235,7 @@ export class ModelWorker {
             ? "lost_lock"
             : "duplicate";
       } finally {
+        consumer.concurrency = intake.end(job.characters);
         limit.clear();
         metrics.queueWait.record(waitedMs / 1000, { model, lane: job.lane });
       }

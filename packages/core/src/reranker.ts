@@ -1,7 +1,7 @@
 import { CostModel } from "./batch/cost.ts";
 import { defaultBatchTokens, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
-import { isRounding, type Calibration } from "./engine/calibration.ts";
+import type { Calibration, Probe } from "./engine/calibration.ts";
 import type { Device } from "./engine/device.ts";
 import type { EncodedRest, Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
@@ -40,7 +40,7 @@ export class Reranker {
   /** Largest difference that a batch makes to the logit of a calibration pair. */
   readonly deviation: number;
   /** What that difference comes from: of a batch's shape alone a GPU's rounding does, of company a dynamic quantisation. */
-  readonly deviatesBy: "rounding" | "shape" | "company";
+  readonly deviatesBy: Probe["deviatesBy"];
   readonly #encoder: Encoder;
   readonly #batcher: Batcher;
   readonly #cache: ScoreCache | undefined;
@@ -56,10 +56,8 @@ export class Reranker {
   ) {
     const { devices, encoder, calibration, probe } = engine;
     this.deviation = probe.deviation;
-    const batchInvariant = isRounding(probe.deviation, probe.reference);
-    const isShape = isRounding(probe.companyDeviation, probe.reference);
-    this.deviatesBy = batchInvariant ? "rounding" : isShape ? "shape" : "company";
-    this.facts = { ...facts, batchInvariant };
+    this.deviatesBy = probe.deviatesBy;
+    this.facts = { ...facts, batchInvariant: probe.deviatesBy === "rounding" };
     this.devices = devices;
     this.calibration = calibration;
     this.reference = probe.reference;
@@ -85,7 +83,14 @@ export class Reranker {
   static async load(path: string, options: RerankerOptions = {}): Promise<Reranker> {
     const folder = await openModelFolder(path, options.dtype, options.maxTokens);
     const { facts } = openModel(folder);
-    return new Reranker(facts, await openEngine(folder, facts, options), options);
+    const engine = await openEngine(folder, facts, options);
+    try {
+      return new Reranker(facts, engine, options);
+    } catch (error) {
+      // Threads that nobody could close any more would keep the process.
+      await Promise.all([engine.encoder, ...engine.devices].map((thread) => thread.close()));
+      throw error;
+    }
   }
 
   /** Pairs that wait for a device. */

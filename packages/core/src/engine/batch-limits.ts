@@ -1,5 +1,5 @@
 import type { CostSample } from "../batch/cost.ts";
-import { isRounding, type Calibration, type Probe } from "./calibration.ts";
+import type { Calibration, Probe } from "./calibration.ts";
 
 /**
  * The share of a batch that may be padding, 0 … 1. The planner weighs padding against launches, so this is for what it
@@ -8,8 +8,8 @@ import { isRounding, type Calibration, type Probe } from "./calibration.ts";
  *
  * @param probe Of a file whose scores depend on their company: no padding.
  */
-export function maxPadding(device: string, { companyDeviation, reference }: Probe): number {
-  if (!isRounding(companyDeviation, reference)) return 0;
+export function maxPadding(device: string, { deviatesBy }: Probe): number {
+  if (deviatesBy === "company") return 0;
   return device === "cpu" ? 0.05 : 0.3;
 }
 

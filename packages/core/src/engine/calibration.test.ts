@@ -46,6 +46,7 @@ const rowsOf = ({ offsets }: TokenBatch): number => offsets.length - 1;
 const longestOf = ({ offsets }: TokenBatch): number =>
   offsets.reduce((most, end, row) => Math.max(most, row > 0 ? end - offsets[row - 1]! : 0), 0);
 
+const notDynamic = (): Promise<boolean> => Promise.resolve(false);
 const split = { sessions: 1, intraOpThreads: 1 };
 
 test("a model that answers NaN is not served", async () => {
@@ -53,6 +54,7 @@ test("a model that answers NaN is not served", async () => {
     probe(
       deviceThat(() => Number.NaN),
       await probeRows(encode),
+      notDynamic,
     ),
   ).rejects.toMatchObject({ code: "model_unsupported", field: "model" });
 });
@@ -87,12 +89,20 @@ test("what a batch's shape does to a score is told from what company does", asyn
   const byShape = await probe(
     deviceThat((batch) => 1 + 1e-3 * rowsOf(batch)),
     await probeRows(encode),
+    notDynamic,
   );
   expect(byShape.deviation).toBeGreaterThan(1e-3);
-  expect(byShape.companyDeviation).toBe(0);
+  expect(byShape.deviatesBy).toBe("shape");
   const byCompany = await probe(
     deviceThat((batch) => 1 + 1e-3 * Math.max(...batch.ids)),
     await probeRows(encode),
+    notDynamic,
   );
-  expect(byCompany.companyDeviation).toBeGreaterThan(1e-3);
+  expect(byCompany.deviatesBy).toBe("company");
+  const byHiddenCompany = await probe(
+    deviceThat((batch) => 1 + 1e-3 * rowsOf(batch)),
+    await probeRows(encode),
+    () => Promise.resolve(true),
+  );
+  expect(byHiddenCompany.deviatesBy).toBe("company");
 });

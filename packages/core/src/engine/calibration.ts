@@ -106,11 +106,10 @@ export interface Probe {
   /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
   readonly deviation: number;
   /**
-   * The largest difference that other company makes in a batch of one and the same shape. A GPU that chooses its
-   * arithmetic by the shape has a deviation, but none here; a file quantised dynamically has both. As the deviation where that
-   * is rounding.
+   * What the deviation comes from. A GPU that chooses its arithmetic by a batch's shape has one, but not between batches
+   * of one shape; of a file quantised dynamically company and padding change the scores.
    */
-  readonly companyDeviation: number;
+  readonly deviatesBy: "rounding" | "shape" | "company";
   /** A batch of the first of these pairs, to see later whether a device is still well. */
   readonly harmless: () => TokenBatch;
 }
@@ -125,8 +124,15 @@ export async function probeRows(encode: Encode): Promise<Row[]> {
   }));
 }
 
-/** @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it. */
-export async function probe(device: Device, rows: readonly Row[]): Promise<Probe> {
+/**
+ * @param isDynamic Whether the graph quantises dynamically: company may happen to change nothing for these few pairs.
+ * @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it.
+ */
+export async function probe(
+  device: Device,
+  rows: readonly Row[],
+  isDynamic: () => Promise<boolean>,
+): Promise<Probe> {
   const alone = await Promise.all(rows.map((row) => device.run(batchOf([row]))));
   const reference = alone.map(({ logits }) => logits[0]!);
   const odd = reference.find((logit) => !Number.isFinite(logit));
@@ -136,17 +142,20 @@ export async function probe(device: Device, rows: readonly Row[]): Promise<Probe
   }
   const { logits } = await device.run(batchOf(rows));
   const deviation = Math.max(...reference.map((logit, row) => Math.abs(logit - logits[row]!)));
-  const companyDeviation = isRounding(deviation, reference)
-    ? deviation
-    : await deviationByCompany(device, rows);
-  return { reference, deviation, companyDeviation, harmless: () => batchOf([rows[0]!]) };
+  const harmless = (): TokenBatch => batchOf([rows[0]!]);
+  if (isRounding(deviation, reference)) {
+    return { reference, deviation, deviatesBy: "rounding", harmless };
+  }
+  const byCompany = await deviationByCompany(device, rows);
+  const isCompany = !isRounding(byCompany, reference) || (await isDynamic());
+  return { reference, deviation, deviatesBy: isCompany ? "company" : "shape", harmless };
 }
 
 /**
  * Differences of 10⁻⁵ of a logit are the order of float32 sums, which vector units choose by an array's length. A file
  * quantised dynamically differs by thousandths: one scale for the whole batch, padding included.
  */
-export function isRounding(difference: number, reference: readonly number[]): boolean {
+function isRounding(difference: number, reference: readonly number[]): boolean {
   return difference <= 1e-5 * (1 + Math.max(...reference.map(Math.abs)));
 }
 

@@ -1,6 +1,6 @@
 import { availableParallelism, totalmem } from "node:os";
 import type { ModelFacts } from "../model/family.ts";
-import type { ModelFolder } from "../model/folder.ts";
+import { quantizesDynamically, type ModelFolder } from "../model/folder.ts";
 import type { EncodedRequest } from "../tokenize/pairs.ts";
 import { CalibrationCache, type CalibrationKey } from "./calibration-cache.ts";
 import {
@@ -63,7 +63,8 @@ export async function openEngine(
     rows.catch(() => {}); // Whatever fails here is told below, unless a device fails first.
     const found = await openDevices(pool, folder, facts, options, encode, starting);
     await starting;
-    return { encoder, ...found, probe: await probe(found.devices[0]!, await rows) };
+    const isDynamic = (): Promise<boolean> => quantizesDynamically(folder);
+    return { encoder, ...found, probe: await probe(found.devices[0]!, await rows, isDynamic) };
   } catch (error) {
     await Promise.all([encoder.close(), pool.close()]);
     throw asLoadError(error);

@@ -143,14 +143,28 @@ async function externalData(
       !file.slice(place.length).includes("/") &&
       !/\.(?:onnx|json|md|txt)$/u.test(file),
   );
-  if (beside.length === 0) return [];
-  const names = new Map(beside.map((file) => [file, Buffer.from(file.slice(place.length))]));
-  const overlap = Math.max(...[...names.values()].map(({ length }) => length));
+  const names = new Map(beside.map((file) => [file.slice(place.length), file]));
+  const named = await wordsIn(join(folder, graph), [...names.keys()]);
+  return named.map((name) => names.get(name)!);
+}
+
+/**
+ * Whether the graph has operators that take one scale for the whole activation tensor of a batch: then a pair's score
+ * depends on what else is in its batch, and on the padding.
+ */
+export async function quantizesDynamically({ weights }: ModelFolder): Promise<boolean> {
+  return (await wordsIn(weights, ["DynamicQuantize"])).length > 0;
+}
+
+/** Which of the words a file holds; names stand in a graph's file as they are. */
+async function wordsIn(path: string, words: readonly string[]): Promise<string[]> {
+  if (words.length === 0) return [];
+  const overlap = Math.max(...words.map((word) => Buffer.byteLength(word)));
   const found = new Set<string>();
   let before = Buffer.alloc(0);
-  for await (const chunk of createReadStream(join(folder, graph), { highWaterMark: CHUNK })) {
+  for await (const chunk of createReadStream(path, { highWaterMark: CHUNK })) {
     const piece = Buffer.concat([before, chunk as Buffer]);
-    for (const [file, name] of names) if (piece.includes(name)) found.add(file);
+    for (const word of words) if (piece.includes(word)) found.add(word);
     before = piece.subarray(-overlap);
   }
   return [...found];
