@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { readLines } from "../lines.ts";
 import { complete, JudgeError, type ChatEndpoint } from "./chat-client.ts";
-import { judgeMessages, parseGrade, RUBRIC_VERSION } from "./rubric.ts";
+import { parseGrade } from "./parse-grade.ts";
+import { judgeMessages, RUBRIC_VERSION } from "./rubric.ts";
 
 export interface PairToJudge {
   readonly query: string;

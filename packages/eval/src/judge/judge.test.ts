@@ -3,10 +3,9 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { agreement } from "./agreement.ts";
 import { judgePairs, type PairToJudge } from "./judge-pairs.ts";
-import { parseGrade } from "./rubric.ts";
 
 /** A fake of an OpenAI-compatible endpoint, which cannot exist here; it speaks its protocol over HTTP. */
 let server: Server;
@@ -134,29 +133,6 @@ test("an abort ends the wait for a busy endpoint with its own reason", async () 
   setTimeout(() => controller.abort(new Error("enough")), 100);
   const judging = judgePairs(pairs, { ...options(), signal: controller.signal });
   await expect(judging).rejects.toThrow("enough");
-});
-
-describe("answers", () => {
-  test.each([
-    ["grade: 3", 3],
-    ["Grade: **2**", 2],
-    [" 1 ", 1],
-    ["The passage earns a grade of 0? No. grade: 2", 2],
-    ["Grade (0-3): 2", 2],
-    ["**Grade**: **2**", 2],
-    ["<think>at least grade 1, maybe more</think>\n3", 3],
-    ["grade is 1\n", 1],
-    ["##final score: 2", 2],
-    ["M: 3, T: 2\nfinal score: 2", 2],
-    ["grade: 7", undefined],
-    ["grade: -1", undefined],
-    ["-1", undefined],
-    ["grade: 2.5", undefined],
-    ["<think>Maybe grade: 3? Let me see", undefined],
-    ["relevant", undefined],
-  ])("%j is %s", (text, grade) => {
-    expect(parseGrade(text)).toBe(grade);
-  });
 });
 
 test("negative grades are not relevant, whatever their number", () => {
