@@ -103,17 +103,25 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
     }
     await writeWhole(flags.output, () => formatQrels(labels));
     if (labels.size === 0) process.exitCode = 1;
-    const unclear = judged.filter(({ grade }) => grade === undefined).length;
+    const unanswered = judged.filter(({ problem }) => problem !== undefined);
+    const unlabelled = judged.filter(({ grade }) => grade === undefined).length;
+    const unclear = unlabelled - unanswered.length;
     const cached = judged.filter(({ isCached }) => isCached).length;
+    const [example] = unanswered;
+    if (example !== undefined) {
+      process.stderr.write(
+        `pairs without an answer, asked about the next time: ${count(unanswered.length)}, e.g. "${example.document}" of "${example.query}": ${example.problem}\n`,
+      );
+    }
     const agreed = agreement(collection.judgments, labels);
     if (flags.json) {
       process.stdout.write(
-        `${JSON.stringify({ pairs: pairs.length, unclear, cached, agreement: agreed })}\n`,
+        `${JSON.stringify({ pairs: pairs.length, unclear, unanswered: unanswered.length, cached, agreement: agreed })}\n`,
       );
       return;
     }
     process.stdout.write(
-      `${count(judged.length - unclear)} labels in ${flags.output} (${count(cached)} from the cache, ${count(unclear)} answers without a grade)\n` +
+      `${count(judged.length - unlabelled)} labels in ${flags.output} (${count(cached)} from the cache, ${count(unclear)} answers without a clear grade)\n` +
         (agreed.pairs === 0
           ? "none of these pairs has a human label to compare with\n"
           : `agreement with ${count(agreed.pairs)} human labels: ${(100 * agreed.observed).toFixed(0)} % equal, Cohen's κ ${agreed.kappa.toFixed(2)}, relevant or not κ ${agreed.binaryKappa.toFixed(2)}\n`),

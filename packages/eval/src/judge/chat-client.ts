@@ -11,7 +11,9 @@ export type JudgeErrorCode =
   | "endpoint_failed"
   | "endpoint_refused"
   /** Only what was asked is at fault, e.g. too long for the model: others may do. */
-  | "pair_refused";
+  | "pair_refused"
+  /** 200, but no JSON at any try: a pair that something on the way does not like, or no such API there. */
+  | "answer_unreadable";
 
 /** The endpoint did not answer, or not with a completion; labels that are there already are kept. */
 export class JudgeError extends Error {
@@ -25,17 +27,19 @@ export class JudgeError extends Error {
 }
 
 const TRIES = 6;
+/** Few: where nothing but a sign-in page is to be had, each pair waits for them. */
+const UNREADABLE_TRIES = 3;
 const FIRST_DELAY_MS = 500;
 const TIMEOUT_MS = 120_000;
 
 /**
  * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
- * 408, 409, 429, 5xx and lost connections, as long as `Retry-After` asks, else 0.5 s and doubling.
+ * 408, 409, 429, 5xx, lost connections and a body that is no JSON, as long as `Retry-After` asks, else 0.5 s and doubling.
  *
  * @param stop.signal No further try or pause; its reason is thrown.
  * @param stop.farewell Also breaks off a request that is under way.
- * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `endpoint_refused` for any other
- *   status, `endpoint_failed` when tries run out.
+ * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `answer_unreadable` when
+ *   {@link UNREADABLE_TRIES} bodies were no JSON, `endpoint_refused` for any other status, `endpoint_failed` when tries run out.
  */
 export async function complete(
   endpoint: ChatEndpoint,
@@ -43,13 +47,14 @@ export async function complete(
   { signal, farewell }: { signal?: AbortSignal | undefined; farewell?: AbortSignal } = {},
 ): Promise<string> {
   let failure: unknown;
+  let unreadable = 0;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     signal?.throwIfAborted();
     let askedSeconds = 0;
     try {
       const reply = await post(endpoint, messages, farewell);
       const body = await reply.text();
-      if (reply.ok) return contentOf(JSON.parse(body));
+      if (reply.ok) return contentOf(body, endpoint.url);
       const problem = `${endpoint.url} answered ${reply.status}: ${body.slice(0, 200)}`;
       if (![408, 409, 429].includes(reply.status) && reply.status < 500) {
         const isOfPair = [400, 413, 422].includes(reply.status);
@@ -59,8 +64,10 @@ export async function complete(
       askedSeconds = Number(reply.headers.get("retry-after") ?? "");
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof JudgeError) throw error;
-      failure = error; // The connection, or its end in the middle of the answer.
+      const isUnreadable = error instanceof JudgeError && error.code === "answer_unreadable";
+      if (isUnreadable ? ++unreadable === UNREADABLE_TRIES : error instanceof JudgeError)
+        throw error;
+      failure = error; // Also the connection, or its end in the middle of the answer.
     }
     const delayMs = askedSeconds > 0 ? askedSeconds * 1000 : FIRST_DELAY_MS * 2 ** attempt;
     // An abort ends the pause; the loop's head then throws the signal's own reason.
@@ -96,9 +103,20 @@ function post(
   });
 }
 
-function contentOf(reply: unknown): string {
-  const { choices } = (reply ?? {}) as { choices?: { message?: { content?: unknown } }[] };
+function contentOf(body: string, url: string): string {
+  const { choices } = (parse(body, url) ?? {}) as {
+    choices?: { message?: { content?: unknown } }[];
+  };
   const content = choices?.[0]?.message?.content;
   if (typeof content === "string") return content;
   throw new JudgeError("pair_refused", "the answer has no choices[0].message.content");
+}
+
+function parse(body: string, url: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch (cause) {
+    const problem = `${url} answered 200 without JSON (is the URL the API's, up to its version?): "${body.slice(0, 200)}"`;
+    throw new JudgeError("answer_unreadable", problem, cause);
+  }
 }

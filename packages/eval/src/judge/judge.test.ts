@@ -10,7 +10,8 @@ import { judgePairs, type PairToJudge } from "./judge-pairs.ts";
 /** A fake of an OpenAI-compatible endpoint, which cannot exist here; it speaks its protocol over HTTP. */
 let server: Server;
 let asked: { model: string; messages: { content: string }[]; temperature: number }[];
-let answer: (n: number) => { status: number; content: string };
+/** `body` is sent as it is, instead of a completion of `content`. */
+let answer: (n: number) => { status: number; content?: string; body?: string };
 let folder: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "judge-test-"));
@@ -21,11 +22,11 @@ beforeEach(async () => {
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
       asked.push(JSON.parse(body) as (typeof asked)[number]);
-      const { status, content } = answer(asked.length);
+      const { status, content, body: raw } = answer(asked.length);
       response.writeHead(status, { "content-type": "application/json", "retry-after": "0.05" });
       response.end(
         status === 200
-          ? JSON.stringify({ choices: [{ message: { role: "assistant", content } }] })
+          ? (raw ?? JSON.stringify({ choices: [{ message: { role: "assistant", content } }] }))
           : content,
       );
     });
@@ -43,6 +44,8 @@ const pairs: PairToJudge[] = Array.from({ length: 6 }, (_, i) => ({
   queryText: "how deep is the lake",
   documentText: `passage ${i}`,
 }));
+const many = (length: number): PairToJudge[] =>
+  Array.from({ length }, (_, i) => ({ ...pairs[0]!, documentText: `text ${i}` }));
 const options = () => ({
   endpoint: {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
@@ -96,6 +99,48 @@ test("a pair that the endpoint will not take has no grade, and is asked about ag
   expect([again.map(({ grade }) => grade), asked.length]).toEqual([[2, 2, 2, 2, 2, 2], 7]);
 });
 
+test("a pair that gets no JSON at any try costs itself alone, and so it does at a resume", async () => {
+  let asksBad = 0;
+  answer = () => {
+    const isBad = asked.at(-1)!.messages[1]!.content.includes("passage 2");
+    asksBad += Number(isBad);
+    return isBad
+      ? { status: 200, body: "<html>blocked</html>" }
+      : { status: 200, content: "grade: 2" };
+  };
+  const judged = await judgePairs(pairs, options());
+  expect(judged.map(({ grade }) => grade)).toEqual([2, 2, undefined, 2, 2, 2]);
+  expect(judged[2]!.problem).toContain("<html>blocked</html>");
+  expect(asksBad).toBe(3);
+  const again = await judgePairs(pairs, options());
+  expect(again.map(({ grade }) => grade)).toEqual([2, 2, undefined, 2, 2, 2]);
+  expect(asksBad).toBe(6);
+});
+
+test("a body that is no JSON once is asked for again", async () => {
+  answer = (n) => (n === 1 ? { status: 200, body: "" } : { status: 200, content: "grade: 2" });
+  const [judged] = await judgePairs(pairs.slice(0, 1), options());
+  expect([judged!.grade, judged!.problem]).toEqual([2, undefined]);
+});
+
+test("an endpoint that has begun to answer without JSON ends the run, and says what came", async () => {
+  answer = (n) =>
+    n <= 4 ? { status: 200, content: "grade: 2" } : { status: 200, body: "<html>sign in</html>" };
+  await expect(judgePairs(many(60), { ...options(), concurrency: 20 })).rejects.toMatchObject({
+    code: "answer_unreadable",
+    message: expect.stringMatching(/is the URL the API's.*sign in/u) as string,
+  });
+  expect(asked.length).toBeLessThan(4 + 3 * 41);
+});
+
+test("at a resume of which only refused pairs are left, they are not held against the endpoint", async () => {
+  const all = many(30);
+  await judgePairs(all.slice(0, 1), options());
+  answer = () => ({ status: 400, content: "too long" });
+  const judged = await judgePairs(all, options());
+  expect(judged.map(({ grade }) => grade)).toEqual([2, ...all.slice(1).map(() => undefined)]);
+});
+
 test("equal texts are asked about once, and an answer without a grade is one", async () => {
   answer = () => ({ status: 200, content: "I cannot say" });
   const same = pairs.map((pair) => ({ ...pair, documentText: "the same" }));
@@ -122,8 +167,7 @@ test("what is under way at an abort is paid for: it is awaited, and kept", async
 
 test("an endpoint that takes none of the first twenty is at fault itself", async () => {
   answer = () => ({ status: 400, content: "no such model" });
-  const many = Array.from({ length: 60 }, (_, i) => ({ ...pairs[0]!, documentText: `text ${i}` }));
-  await expect(judgePairs(many, options())).rejects.toThrow("no such model");
+  await expect(judgePairs(many(60), options())).rejects.toThrow("no such model");
   expect(asked.length).toBeLessThan(30);
 });
 
