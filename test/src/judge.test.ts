@@ -61,3 +61,12 @@ test("a pair without an answer and one without a clear grade are told apart, and
   expect(said.stderr).toMatch(/without an answer.*: 1, e\.g\. "d1" of "q": http.*blocked/u);
   expect(readFileSync(join(folder, "llm.qrels"), "utf8")).toBe("q 0 d0 2\n");
 });
+
+test("a long wait that the endpoint asks for is said while it lasts", async () => {
+  answer = () => ({ status: 429, body: "quota used up", retryAfter: "3600" });
+  const { child, said, ended } = judge();
+  while (!said.stderr.includes("waiting:")) await once(child.stderr, "data");
+  expect(said.stderr).toMatch(/quota used up; it asks for 3600 s; asking again in 120 s/u);
+  child.kill("SIGINT");
+  expect(await ended).toEqual([130, null]);
+});

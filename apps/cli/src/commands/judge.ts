@@ -41,7 +41,8 @@ export function configureJudge(command: Command): void {
       "after",
       `
 The key, if the endpoint wants one, is read from OPENAI_API_KEY. Stopped at any point, the same command goes on where
-it was. Labels of a model are no substitute for people's: see the agreement, where there are some.
+it was. A busy endpoint is asked again after what its Retry-After says, at most 2 minutes; long waits are said.
+Labels of a model are no substitute for people's: see the agreement, where there are some.
 
 Example:
   rankfleet judge my-data --endpoint http://127.0.0.1:8000/v1 --llm qwen3-8b --run bm25.trec --output llm.qrels`,
@@ -94,6 +95,7 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
       concurrency: flags.concurrency,
       signal,
       onJudged: () => progress.update(++done, done),
+      onWait: (reason) => progress.waiting(reason),
     });
     progress.stop();
     const labels: Judgments = new Map();

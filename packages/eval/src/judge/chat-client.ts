@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { retryAfterMs } from "./retry-after.ts";
 
 export interface ChatEndpoint {
   /** Up to and including the version, e.g. `http://127.0.0.1:8000/v1`. */
@@ -30,27 +31,38 @@ const TRIES = 6;
 /** Few: where nothing but a sign-in page is to be had, each pair waits for them. */
 const UNREADABLE_TRIES = 3;
 const FIRST_DELAY_MS = 500;
+/** A quota of a day asks for hours: better to fail in minutes, for the same command goes on later. */
+const MAX_DELAY_MS = 120_000;
+const SAID_DELAY_MS = 5_000;
 const TIMEOUT_MS = 120_000;
+
+export interface CompleteOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly farewell?: AbortSignal | undefined;
+  readonly onWait?: ((reason: string) => void) | undefined;
+}
 
 /**
  * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
- * 408, 409, 429, 5xx, lost connections and a body that is no JSON, as long as `Retry-After` asks, else 0.5 s and doubling.
+ * 408, 409 (a lock not had in time), 429, 5xx, a lost connection or a body that is no JSON; the pause is what
+ * `Retry-After` asks for, at most {@link MAX_DELAY_MS}, else 0.5 s and doubling.
  *
- * @param stop.signal No further try or pause; its reason is thrown.
- * @param stop.farewell Also breaks off a request that is under way.
+ * @param options.signal No further try or pause; its reason is thrown.
+ * @param options.farewell Also breaks off a request that is under way.
+ * @param options.onWait Is told of a pause of {@link SAID_DELAY_MS} and more: why, and how long it is.
  * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `answer_unreadable` when
  *   {@link UNREADABLE_TRIES} bodies were no JSON, `endpoint_refused` for any other status, `endpoint_failed` when tries run out.
  */
 export async function complete(
   endpoint: ChatEndpoint,
   messages: readonly { role: string; content: string }[],
-  { signal, farewell }: { signal?: AbortSignal | undefined; farewell?: AbortSignal } = {},
+  { signal, farewell, onWait }: CompleteOptions = {},
 ): Promise<string> {
   let failure: unknown;
   let unreadable = 0;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     signal?.throwIfAborted();
-    let askedSeconds = 0;
+    let askedMs: number | undefined;
     try {
       const reply = await post(endpoint, messages, farewell);
       const body = await reply.text();
@@ -61,7 +73,7 @@ export async function complete(
         throw new JudgeError(isOfPair ? "pair_refused" : "endpoint_refused", problem);
       }
       failure = new Error(problem);
-      askedSeconds = Number(reply.headers.get("retry-after") ?? "");
+      askedMs = retryAfterMs(reply.headers.get("retry-after"), Date.now());
     } catch (error) {
       signal?.throwIfAborted();
       const isUnreadable = error instanceof JudgeError && error.code === "answer_unreadable";
@@ -69,20 +81,29 @@ export async function complete(
         throw error;
       failure = error; // Also the connection, or its end in the middle of the answer.
     }
-    const delayMs = askedSeconds > 0 ? askedSeconds * 1000 : FIRST_DELAY_MS * 2 ** attempt;
+    if (attempt + 1 === TRIES) break;
+    const delayMs = Math.min(askedMs ?? FIRST_DELAY_MS * 2 ** attempt, MAX_DELAY_MS);
+    if (delayMs >= SAID_DELAY_MS) {
+      const asks = askedMs === undefined ? "" : `it asks for ${seconds(askedMs)}; `;
+      onWait?.(`${messageOf(failure)}; ${asks}asking again in ${seconds(delayMs)}`);
+    }
     // An abort ends the pause; the loop's head then throws the signal's own reason.
-    if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal }).catch(() => {});
+    await sleep(delayMs, undefined, { signal }).catch(() => {});
   }
-  const why = failure instanceof Error ? messageOf(failure) : String(failure);
   throw new JudgeError(
     "endpoint_failed",
-    `no answer from ${endpoint.url} in ${TRIES} tries: ${why}`,
+    `no answer from ${endpoint.url} in ${TRIES} tries: ${messageOf(failure)}`,
     failure,
   );
 }
 
+function seconds(ms: number): string {
+  return `${Math.ceil(ms / 1000)} s`;
+}
+
 /** `fetch failed` says nothing; its cause does. */
-function messageOf(error: Error): string {
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 

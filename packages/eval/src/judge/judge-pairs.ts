@@ -29,6 +29,8 @@ export interface JudgeOptions {
   /** Stops it; what is under way has {@link FAREWELL_MS} to be answered, for it is paid for. */
   readonly signal?: AbortSignal | undefined;
   readonly onJudged?: (pair: JudgedPair) => void;
+  /** Told why nothing comes and how long the pause is, where it is one of some seconds. */
+  readonly onWait?: (reason: string) => void;
 }
 
 /**
@@ -59,6 +61,7 @@ export async function judgePairs(
       const answer = await complete(options.endpoint, messages, {
         signal: options.signal,
         farewell,
+        onWait: options.onWait,
       });
       hasAnswered = true;
       unreadableInRow = 0;

@@ -11,7 +11,7 @@ import { judgePairs, type PairToJudge } from "./judge-pairs.ts";
 let server: Server;
 let asked: { model: string; messages: { content: string }[]; temperature: number }[];
 /** `body` is sent as it is, instead of a completion of `content`. */
-let answer: (n: number) => { status: number; content?: string; body?: string };
+let answer: (n: number) => { status: number; content?: string; body?: string; retryAfter?: string };
 let folder: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "judge-test-"));
@@ -22,8 +22,8 @@ beforeEach(async () => {
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
       asked.push(JSON.parse(body) as (typeof asked)[number]);
-      const { status, content, body: raw } = answer(asked.length);
-      response.writeHead(status, { "content-type": "application/json", "retry-after": "0.05" });
+      const { status, content, body: raw, retryAfter = "0.05" } = answer(asked.length);
+      response.writeHead(status, { "content-type": "application/json", "retry-after": retryAfter });
       response.end(
         status === 200
           ? (raw ?? JSON.stringify({ choices: [{ message: { role: "assistant", content } }] }))
@@ -88,6 +88,27 @@ test("a busy endpoint is asked again", async () => {
     n <= 2 ? { status: n === 1 ? 429 : 503, content: "busy" } : { status: 200, content: "0" };
   const judged = await judgePairs(pairs.slice(0, 1), options());
   expect([judged[0]!.grade, asked.length]).toEqual([0, 3]);
+});
+
+test.each([
+  ["3600", "it asks for 3600 s; asking again in 120 s"],
+  [new Date(Date.now() + 60_000).toUTCString(), "asking again in "],
+])("a long wait, asked for by %j, is said, and capped", async (retryAfter, words) => {
+  answer = () => ({ status: 429, content: "quota", retryAfter });
+  const said: string[] = [];
+  const controller = new AbortController();
+  const onWait = (reason: string): void => {
+    said.push(reason);
+    controller.abort(new Error("enough"));
+  };
+  const judging = judgePairs(pairs.slice(0, 1), {
+    ...options(),
+    signal: controller.signal,
+    onWait,
+  });
+  await expect(judging).rejects.toThrow("enough");
+  expect(said).toEqual([expect.stringContaining(words)]);
+  expect(said[0]).toContain("answered 429: quota");
 });
 
 test("a pair that the endpoint will not take has no grade, and is asked about again", async () => {
