@@ -83,11 +83,25 @@ test("after a failure the next run goes on where it stopped, also behind a line 
   expect((await judgePairs(pairs, options())).every(({ isCached }) => isCached)).toBe(true);
 });
 
-test("a busy endpoint is asked again", async () => {
-  answer = (n) =>
-    n <= 2 ? { status: n === 1 ? 429 : 503, content: "busy" } : { status: 200, content: "0" };
+// 409 is a lock that could not be had in time: OpenAI's own clients ask again too.
+test.each([408, 409, 429, 500, 503])("after a %i the endpoint is asked again", async (status) => {
+  answer = (n) => (n <= 2 ? { status, content: "busy" } : { status: 200, content: "0" });
   const judged = await judgePairs(pairs.slice(0, 1), options());
   expect([judged[0]!.grade, asked.length]).toEqual([0, 3]);
+});
+
+test.each([400, 413, 422])("a %i is the pair's, and asking again is no use", async (status) => {
+  answer = () => ({ status, content: "no" });
+  const [judged] = await judgePairs(pairs.slice(0, 1), options());
+  expect(judged).toMatchObject({ grade: undefined, problem: expect.stringContaining("no") });
+  expect(asked).toHaveLength(1);
+});
+
+test.each([401, 403, 404])("a %i ends the run at once", async (status) => {
+  answer = () => ({ status, content: "no" });
+  const judging = judgePairs(pairs, { ...options(), concurrency: 1 });
+  await expect(judging).rejects.toMatchObject({ code: "endpoint_refused" });
+  expect(asked).toHaveLength(1);
 });
 
 test.each([
