@@ -75,6 +75,17 @@ test("U+2028 inside a string does not end the line, and numbers may be ids", asy
   ]);
 });
 
+test("a title is enough of a document, its text missing, null or empty", async () => {
+  const corpus = ['{"id":"1","title":"A"}', '{"id":"2","title":"B","text":null}'];
+  corpus.push('{"id":"3","title":"C","text":""}');
+  const { documents } = await readWith({ ...GOOD, "corpus.jsonl": corpus.join("\n") });
+  expect(documents).toEqual([
+    { id: "1", title: "A", text: "" },
+    { id: "2", title: "B", text: "" },
+    { id: "3", title: "C", text: "" },
+  ]);
+});
+
 test("a line longer than a read chunk stays whole", async () => {
   const text = "é".repeat(300_000);
   const { documents } = await readWith({
@@ -92,7 +103,9 @@ describe("problems name file, line and field", () => {
     ["corpus.jsonl", '{"text":"x"}', 1, "id", '"id" must be a non-empty string'],
     ["corpus.jsonl", '{"_id":"","text":"x"}', 1, "_id", '"_id" must be a non-empty string'],
     ["corpus.jsonl", good + good, 2, "id", 'the id "x" is there already'],
-    ["corpus.jsonl", '{"id":"x"}', 1, "text", '"text" must be a string'],
+    ["corpus.jsonl", '{"id":"x"}', 1, "text", 'there is neither a "text" nor a "title"'],
+    ["corpus.jsonl", '{"id":"x","title":" "}', 1, "text", 'give it a "text"'],
+    ["corpus.jsonl", '{"id":"x","title":"x","text":5}', 1, "text", '"text" must be a string'],
     ["corpus.jsonl", '{"id":"x","title":5,"text":""}', 1, "title", '"title" must be a string'],
     ["queries.jsonl", '{"id":"x","text":" "}', 1, "text", '"text" is empty'],
     ["qrels.tsv", "q1\td1", 1, "columns", "expected 3 or 4 columns, found 2"],
