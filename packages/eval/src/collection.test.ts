@@ -55,6 +55,7 @@ describe("judgments", () => {
   test.each([
     ["BEIR's header", `query-id\tcorpus-id\tscore\n${GOOD["qrels.tsv"]}`],
     ["TREC's four columns", "q1 0 d1 2\nq1 0 d2 0\r\nq2 Q0 d2 1"],
+    ["grades that a data frame has made fractions", "q1\td1\t2.0\nq1\td2\t0.00\nq2\td2\t1.0\n"],
     ["a byte order mark and blank lines", `\uFEFF${GOOD["qrels.tsv"]}\n\n`],
   ])("with %s", async (_case, qrels) => {
     expect((await readWith({ ...GOOD, "qrels.tsv": qrels })).judgments).toEqual(JUDGMENTS);
@@ -110,6 +111,8 @@ describe("problems name file, line and field", () => {
     ["queries.jsonl", '{"id":"x","text":" "}', 1, "text", '"text" is empty'],
     ["qrels.tsv", "q1\td1", 1, "columns", "expected 3 or 4 columns, found 2"],
     ["qrels.tsv", "q1\td1\t1\nq1\td2\tgood", 2, "grade", 'whole number as grade, found "good"'],
+    ["qrels.tsv", "q1\td1\t1.5", 1, "grade", 'found "1.5": write the grades as 0, 1, 2'],
+    ["qrels.tsv", "q1\td1\t1.", 1, "grade", 'whole number as grade, found "1."'],
     ["qrels.tsv", "q1\t\t1", 1, "document", "the document id is empty"],
     ["qrels.tsv", "q1\td1\t1\nq1\td1\t1", 2, "document", '"d1" already has a grade for "q1"'],
     ["qrels.tsv", "q9\td1\t1", undefined, undefined, "judges none of the queries"],
