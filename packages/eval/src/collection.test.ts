@@ -55,6 +55,7 @@ describe("judgments", () => {
   test.each([
     ["BEIR's header", `query-id\tcorpus-id\tscore\n${GOOD["qrels.tsv"]}`],
     ["TREC's four columns", "q1 0 d1 2\nq1 0 d2 0\r\nq2 Q0 d2 1"],
+    ["grades that a data frame has made fractions", "q1\td1\t2.0\nq1\td2\t0.00\nq2\td2\t1.0\n"],
     ["a byte order mark and blank lines", `\uFEFF${GOOD["qrels.tsv"]}\n\n`],
   ])("with %s", async (_case, qrels) => {
     expect((await readWith({ ...GOOD, "qrels.tsv": qrels })).judgments).toEqual(JUDGMENTS);
@@ -75,6 +76,17 @@ test("U+2028 inside a string does not end the line, and numbers may be ids", asy
   ]);
 });
 
+test("a title is enough of a document, its text missing, null or empty", async () => {
+  const corpus = ['{"id":"1","title":"A"}', '{"id":"2","title":"B","text":null}'];
+  corpus.push('{"id":"3","title":"C","text":""}');
+  const { documents } = await readWith({ ...GOOD, "corpus.jsonl": corpus.join("\n") });
+  expect(documents).toEqual([
+    { id: "1", title: "A", text: "" },
+    { id: "2", title: "B", text: "" },
+    { id: "3", title: "C", text: "" },
+  ]);
+});
+
 test("a line longer than a read chunk stays whole", async () => {
   const text = "é".repeat(300_000);
   const { documents } = await readWith({
@@ -92,11 +104,15 @@ describe("problems name file, line and field", () => {
     ["corpus.jsonl", '{"text":"x"}', 1, "id", '"id" must be a non-empty string'],
     ["corpus.jsonl", '{"_id":"","text":"x"}', 1, "_id", '"_id" must be a non-empty string'],
     ["corpus.jsonl", good + good, 2, "id", 'the id "x" is there already'],
-    ["corpus.jsonl", '{"id":"x"}', 1, "text", '"text" must be a string'],
+    ["corpus.jsonl", '{"id":"x"}', 1, "text", 'there is neither a "text" nor a "title"'],
+    ["corpus.jsonl", '{"id":"x","title":" "}', 1, "text", 'give it a "text"'],
+    ["corpus.jsonl", '{"id":"x","title":"x","text":5}', 1, "text", '"text" must be a string'],
     ["corpus.jsonl", '{"id":"x","title":5,"text":""}', 1, "title", '"title" must be a string'],
     ["queries.jsonl", '{"id":"x","text":" "}', 1, "text", '"text" is empty'],
     ["qrels.tsv", "q1\td1", 1, "columns", "expected 3 or 4 columns, found 2"],
     ["qrels.tsv", "q1\td1\t1\nq1\td2\tgood", 2, "grade", 'whole number as grade, found "good"'],
+    ["qrels.tsv", "q1\td1\t1.5", 1, "grade", 'found "1.5": write the grades as 0, 1, 2'],
+    ["qrels.tsv", "q1\td1\t1.", 1, "grade", 'whole number as grade, found "1."'],
     ["qrels.tsv", "q1\t\t1", 1, "document", "the document id is empty"],
     ["qrels.tsv", "q1\td1\t1\nq1\td1\t1", 2, "document", '"d1" already has a grade for "q1"'],
     ["qrels.tsv", "q9\td1\t1", undefined, undefined, "judges none of the queries"],

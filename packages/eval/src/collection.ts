@@ -1,7 +1,7 @@
 /**
- * A test collection on disk, in BEIR's layout: `corpus.jsonl` ({id or _id, title?, text}),
- * `queries.jsonl` ({id or _id, text}) and `qrels.tsv` or `qrels/test.tsv`. Further fields are
- * ignored.
+ * A test collection on disk, in BEIR's layout: `corpus.jsonl` ({id or _id, title?, text?}, one of
+ * the two there), `queries.jsonl` ({id or _id, text}) and `qrels.tsv` or `qrels/test.tsv`. Further
+ * fields are ignored.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -71,7 +71,8 @@ export async function* readCorpus(folder: string): AsyncGenerator<CollectionDocu
   for await (const record of readRecords(join(folder, "corpus.jsonl"))) {
     const { id } = record;
     const title = record.text("title", "optional");
-    const text = record.text("text", "may be empty");
+    // An empty text beside no title stays a document: published collections have such (Cranfield's 471).
+    const text = record.text("text", title.trim() === "" ? "or a title" : "optional");
     yield title ? { id, title, text } : { id, text };
   }
 }
@@ -95,9 +96,11 @@ function qrelsFile(folder: string): string {
   return !existsSync(flat) && existsSync(nested) ? nested : flat;
 }
 
+type TextRule = "optional" | "or a title" | "not empty";
+
 interface JsonRecord {
   readonly id: string;
-  text(field: string, rule: "optional" | "may be empty" | "not empty"): string;
+  text(field: string, rule: TextRule): string;
 }
 
 async function* readRecords(file: string): AsyncGenerator<JsonRecord> {
@@ -140,13 +143,14 @@ function parseObject(json: string, fail: Fail): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function textOf(
-  fields: Record<string, unknown>,
-  name: string,
-  rule: "optional" | "may be empty" | "not empty",
-  fail: Fail,
-): string {
+function textOf(fields: Record<string, unknown>, name: string, rule: TextRule, fail: Fail): string {
   const value = fields[name] ?? (rule === "optional" ? "" : undefined);
+  if (value === undefined && rule === "or a title") {
+    throw fail(
+      `there is neither a "text" nor a "title": give it a "text", which may be empty`,
+      name,
+    );
+  }
   if (typeof value !== "string") throw fail(`"${name}" must be a string`, name);
   if (rule === "not empty" && value.trim() === "") throw fail(`"${name}" is empty`, name);
   return value;

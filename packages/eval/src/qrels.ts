@@ -8,6 +8,7 @@ export type Judgments = Map<string, Map<string, number>>;
 /**
  * Reads judgments: three columns as in BEIR (query, document, grade) or four as in TREC (query,
  * iteration, document, grade), separated by tabs or else by white space, with or without a header.
+ * A grade is a whole number, also one written `1.0`.
  *
  * @throws CollectionError at the first line that is neither, or that judges a pair again.
  */
@@ -42,8 +43,11 @@ function parseColumns(
   const [query, document, grade] = [columns[0], columns.at(-2), columns.at(-1)];
   if (!query) throw fail("query", "the query id is empty");
   if (!document) throw fail("document", "the document id is empty");
-  if (!grade || !/^-?\d+$/.test(grade) || !Number.isSafeInteger(Number(grade))) {
-    throw fail("grade", `expected a whole number as grade, found "${grade}"`);
+  if (!grade || !/^-?\d+(?:\.0+)?$/.test(grade) || !Number.isSafeInteger(Number(grade))) {
+    throw fail(
+      "grade",
+      `expected a whole number as grade, found "${grade}": write the grades as 0, 1, 2 …`,
+    );
   }
   return { query, document, grade: Number(grade) };
 }

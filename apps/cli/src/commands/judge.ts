@@ -41,7 +41,8 @@ export function configureJudge(command: Command): void {
       "after",
       `
 The key, if the endpoint wants one, is read from OPENAI_API_KEY. Stopped at any point, the same command goes on where
-it was. Labels of a model are no substitute for people's: see the agreement, where there are some.
+it was. A busy endpoint is asked again after what its Retry-After says, at most 2 minutes; long waits are said.
+Labels of a model are no substitute for people's: see the agreement, where there are some.
 
 Example:
   rankfleet judge my-data --endpoint http://127.0.0.1:8000/v1 --llm qwen3-8b --run bm25.trec --output llm.qrels`,
@@ -94,6 +95,7 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
       concurrency: flags.concurrency,
       signal,
       onJudged: () => progress.update(++done, done),
+      onWait: (reason) => progress.waiting(reason),
     });
     progress.stop();
     const labels: Judgments = new Map();
@@ -103,17 +105,25 @@ async function judge(folder: string, flags: JudgeFlags): Promise<void> {
     }
     await writeWhole(flags.output, () => formatQrels(labels));
     if (labels.size === 0) process.exitCode = 1;
-    const unclear = judged.filter(({ grade }) => grade === undefined).length;
+    const unanswered = judged.filter(({ problem }) => problem !== undefined);
+    const unlabelled = judged.filter(({ grade }) => grade === undefined).length;
+    const unclear = unlabelled - unanswered.length;
     const cached = judged.filter(({ isCached }) => isCached).length;
+    const [example] = unanswered;
+    if (example !== undefined) {
+      process.stderr.write(
+        `pairs without an answer, asked about the next time: ${count(unanswered.length)}, e.g. "${example.document}" of "${example.query}": ${example.problem}\n`,
+      );
+    }
     const agreed = agreement(collection.judgments, labels);
     if (flags.json) {
       process.stdout.write(
-        `${JSON.stringify({ pairs: pairs.length, unclear, cached, agreement: agreed })}\n`,
+        `${JSON.stringify({ pairs: pairs.length, unclear, unanswered: unanswered.length, cached, agreement: agreed })}\n`,
       );
       return;
     }
     process.stdout.write(
-      `${count(judged.length - unclear)} labels in ${flags.output} (${count(cached)} from the cache, ${count(unclear)} answers without a grade)\n` +
+      `${count(judged.length - unlabelled)} labels in ${flags.output} (${count(cached)} from the cache, ${count(unclear)} answers without a clear grade)\n` +
         (agreed.pairs === 0
           ? "none of these pairs has a human label to compare with\n"
           : `agreement with ${count(agreed.pairs)} human labels: ${(100 * agreed.observed).toFixed(0)} % equal, Cohen's κ ${agreed.kappa.toFixed(2)}, relevant or not κ ${agreed.binaryKappa.toFixed(2)}\n`),

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { retryAfterMs } from "./retry-after.ts";
 
 export interface ChatEndpoint {
   /** Up to and including the version, e.g. `http://127.0.0.1:8000/v1`. */
@@ -11,7 +12,9 @@ export type JudgeErrorCode =
   | "endpoint_failed"
   | "endpoint_refused"
   /** Only what was asked is at fault, e.g. too long for the model: others may do. */
-  | "pair_refused";
+  | "pair_refused"
+  /** 200, but no JSON at any try: a pair that something on the way does not like, or no such API there. */
+  | "answer_unreadable";
 
 /** The endpoint did not answer, or not with a completion; labels that are there already are kept. */
 export class JudgeError extends Error {
@@ -25,57 +28,82 @@ export class JudgeError extends Error {
 }
 
 const TRIES = 6;
+/** Few: where nothing but a sign-in page is to be had, each pair waits for them. */
+const UNREADABLE_TRIES = 3;
 const FIRST_DELAY_MS = 500;
+/** A quota of a day asks for hours: better to fail in minutes, for the same command goes on later. */
+const MAX_DELAY_MS = 120_000;
+const SAID_DELAY_MS = 5_000;
 const TIMEOUT_MS = 120_000;
+
+export interface CompleteOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly farewell?: AbortSignal | undefined;
+  readonly onWait?: ((reason: string) => void) | undefined;
+}
 
 /**
  * One completion at temperature 0 from an OpenAI-compatible `/chat/completions`. Tries again after
- * 408, 409, 429, 5xx and lost connections, as long as `Retry-After` asks, else 0.5 s and doubling.
+ * 408, 409 (a lock not had in time), 429, 5xx, a lost connection or a body that is no JSON; the pause is what
+ * `Retry-After` asks for, at most {@link MAX_DELAY_MS}, else 0.5 s and doubling.
  *
- * @param stop.signal No further try or pause; its reason is thrown.
- * @param stop.farewell Also breaks off a request that is under way.
- * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `endpoint_refused` for any other
- *   status, `endpoint_failed` when tries run out.
+ * @param options.signal No further try or pause; its reason is thrown.
+ * @param options.farewell Also breaks off a request that is under way.
+ * @param options.onWait Is told of a pause of {@link SAID_DELAY_MS} and more: why, and how long it is.
+ * @throws JudgeError `pair_refused` for 400, 413, 422 and an answer without text, `answer_unreadable` when
+ *   {@link UNREADABLE_TRIES} bodies were no JSON, `endpoint_refused` for any other status, `endpoint_failed` when tries run out.
  */
 export async function complete(
   endpoint: ChatEndpoint,
   messages: readonly { role: string; content: string }[],
-  { signal, farewell }: { signal?: AbortSignal | undefined; farewell?: AbortSignal } = {},
+  { signal, farewell, onWait }: CompleteOptions = {},
 ): Promise<string> {
   let failure: unknown;
+  let unreadable = 0;
   for (let attempt = 0; attempt < TRIES; attempt++) {
     signal?.throwIfAborted();
-    let askedSeconds = 0;
+    let askedMs: number | undefined;
     try {
       const reply = await post(endpoint, messages, farewell);
       const body = await reply.text();
-      if (reply.ok) return contentOf(JSON.parse(body));
+      if (reply.ok) return contentOf(body, endpoint.url);
       const problem = `${endpoint.url} answered ${reply.status}: ${body.slice(0, 200)}`;
       if (![408, 409, 429].includes(reply.status) && reply.status < 500) {
         const isOfPair = [400, 413, 422].includes(reply.status);
         throw new JudgeError(isOfPair ? "pair_refused" : "endpoint_refused", problem);
       }
       failure = new Error(problem);
-      askedSeconds = Number(reply.headers.get("retry-after") ?? "");
+      askedMs = retryAfterMs(reply.headers.get("retry-after"), Date.now());
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof JudgeError) throw error;
-      failure = error; // The connection, or its end in the middle of the answer.
+      const isUnreadable = error instanceof JudgeError && error.code === "answer_unreadable";
+      if (isUnreadable ? ++unreadable === UNREADABLE_TRIES : error instanceof JudgeError)
+        throw error;
+      failure = error; // Also the connection, or its end in the middle of the answer.
     }
-    const delayMs = askedSeconds > 0 ? askedSeconds * 1000 : FIRST_DELAY_MS * 2 ** attempt;
+    if (attempt + 1 === TRIES) break;
+    const delayMs = Math.min(askedMs ?? FIRST_DELAY_MS * 2 ** attempt, MAX_DELAY_MS);
+    if (delayMs >= SAID_DELAY_MS) {
+      const asks = askedMs === undefined ? "" : `it asks for ${seconds(askedMs)}; `;
+      onWait?.(`${messageOf(failure)}; ${asks}asking again in ${seconds(delayMs)}`);
+    }
     // An abort ends the pause; the loop's head then throws the signal's own reason.
-    if (attempt + 1 < TRIES) await sleep(delayMs, undefined, { signal }).catch(() => {});
+    await sleep(delayMs, undefined, { signal }).catch(() => {});
   }
-  const why = failure instanceof Error ? messageOf(failure) : String(failure);
   throw new JudgeError(
     "endpoint_failed",
-    `no answer from ${endpoint.url} in ${TRIES} tries: ${why}`,
+    `no answer from ${endpoint.url} in ${TRIES} tries: ${messageOf(failure)}`,
     failure,
   );
 }
 
+function seconds(ms: number): string {
+  return `${Math.ceil(ms / 1000)} s`;
+}
+
 /** `fetch failed` says nothing; its cause does. */
-function messageOf(error: Error): string {
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
@@ -96,9 +124,20 @@ function post(
   });
 }
 
-function contentOf(reply: unknown): string {
-  const { choices } = (reply ?? {}) as { choices?: { message?: { content?: unknown } }[] };
+function contentOf(body: string, url: string): string {
+  const { choices } = (parse(body, url) ?? {}) as {
+    choices?: { message?: { content?: unknown } }[];
+  };
   const content = choices?.[0]?.message?.content;
   if (typeof content === "string") return content;
   throw new JudgeError("pair_refused", "the answer has no choices[0].message.content");
+}
+
+function parse(body: string, url: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch (cause) {
+    const problem = `${url} answered 200 without JSON (is the URL the API's, up to its version?): "${body.slice(0, 200)}"`;
+    throw new JudgeError("answer_unreadable", problem, cause);
+  }
 }

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { appendFile } from "node:fs/promises";
 import { readLines } from "../lines.ts";
 import { complete, JudgeError, type ChatEndpoint } from "./chat-client.ts";
-import { judgeMessages, parseGrade, RUBRIC_VERSION } from "./rubric.ts";
+import { parseGrade } from "./parse-grade.ts";
+import { judgeMessages, RUBRIC_VERSION } from "./rubric.ts";
 
 export interface PairToJudge {
   readonly query: string;
@@ -12,8 +13,10 @@ export interface PairToJudge {
 }
 
 export interface JudgedPair extends PairToJudge {
-  /** Absent if the answer named no grade from 0 to 3, or the endpoint would not take the pair. */
+  /** Absent if the answer gave no clear grade from 0 to 3, or there is none. */
   readonly grade: number | undefined;
+  /** Why there is no answer; absent if there is one. */
+  readonly problem: string | undefined;
   readonly isCached: boolean;
 }
 
@@ -26,17 +29,19 @@ export interface JudgeOptions {
   /** Stops it; what is under way has {@link FAREWELL_MS} to be answered, for it is paid for. */
   readonly signal?: AbortSignal | undefined;
   readonly onJudged?: (pair: JudgedPair) => void;
+  /** Told why nothing comes and how long the pause is, where it is one of some seconds. */
+  readonly onWait?: (reason: string) => void;
 }
 
 /**
  * Grades each pair by the rubric. Stopped at any point, a second call with the same cache goes on
  * where the first one was.
  *
- * A pair that the endpoint refuses, being too long perhaps, has no grade and is asked about again the next time; one
- * whose answer has no grade is not.
+ * A pair that gets no answer, being too long perhaps, has no grade and is asked about again the next time; one whose
+ * answer has no grade is not.
  *
- * @throws the signal's reason; JudgeError if the endpoint gives out or refuses the first {@link MOST_REFUSED} pairs; what was judged until
- *   then, what was under way included, is in the cache.
+ * @throws the signal's reason; JudgeError if the endpoint gives out, refuses the first {@link MOST_UNANSWERED} pairs or
+ *   answers so many in a row without JSON; what was judged until then, what was under way included, is in the cache.
  */
 export async function judgePairs(
   pairs: readonly PairToJudge[],
@@ -44,39 +49,49 @@ export async function judgePairs(
 ): Promise<JudgedPair[]> {
   const answers = await readCache(options.cacheFile);
   const judged: JudgedPair[] = [];
-  const underWay = new Map<string, Promise<string | undefined>>();
+  const underWay = new Map<string, Promise<string | JudgeError>>();
   const farewell = afterwards(options.signal);
   let next = 0;
-  let [answered, refused] = [0, 0];
-  const ask = async (pair: PairToJudge, key: string): Promise<string | undefined> => {
+  const { model } = options.endpoint;
+  let hasAnswered = pairs.some((pair) => answers.has(cacheKey(pair, model)));
+  let [refused, unreadableInRow] = [0, 0];
+  const ask = async (pair: PairToJudge, key: string): Promise<string | JudgeError> => {
     const messages = judgeMessages(pair.queryText, pair.documentText);
     try {
       const answer = await complete(options.endpoint, messages, {
         signal: options.signal,
         farewell,
+        onWait: options.onWait,
       });
-      answered++;
+      hasAnswered = true;
+      unreadableInRow = 0;
       answers.set(key, answer);
       await appendFile(options.cacheFile, `${JSON.stringify({ key, answer })}\n`);
       return answer;
     } catch (error) {
-      const isOfPair = error instanceof JudgeError && error.code === "pair_refused";
-      if (!isOfPair || (answered === 0 && ++refused >= MOST_REFUSED)) throw error;
-      return undefined;
+      if (!(error instanceof JudgeError)) throw error;
+      const isOfPair =
+        (error.code === "pair_refused" && (hasAnswered || ++refused < MOST_UNANSWERED)) ||
+        (error.code === "answer_unreadable" && ++unreadableInRow < MOST_UNANSWERED);
+      if (!isOfPair) throw error;
+      return error;
     }
   };
   const work = async (): Promise<void> => {
     for (let index = next++; index < pairs.length; index = next++) {
       options.signal?.throwIfAborted();
       const pair = pairs[index]!;
-      const key = cacheKey(pair, options.endpoint.model);
+      const key = cacheKey(pair, model);
       // The same texts may stand under several ids.
       const shared = answers.get(key) ?? underWay.get(key);
       const asking = shared ?? ask(pair, key);
       if (typeof asking !== "string") underWay.set(key, asking);
       const answer = await asking;
-      const grade = answer === undefined ? undefined : parseGrade(answer);
-      const result = { ...pair, grade, isCached: shared !== undefined };
+      const outcome =
+        answer instanceof JudgeError
+          ? { grade: undefined, problem: answer.message }
+          : { grade: parseGrade(answer), problem: undefined };
+      const result = { ...pair, ...outcome, isCached: shared !== undefined };
       judged[index] = result;
       options.onJudged?.(result);
     }
@@ -109,8 +124,8 @@ function afterwards(signal: AbortSignal | undefined): AbortSignal {
 
 const FAREWELL_MS = 10_000;
 
-/** With no answer among so many, it is not the pairs that the endpoint does not like. */
-const MOST_REFUSED = 20;
+/** With no answer among so many, it is not the pairs that are at fault. */
+const MOST_UNANSWERED = 20;
 
 function cacheKey({ queryText, documentText }: PairToJudge, model: string): string {
   const text = JSON.stringify([RUBRIC_VERSION, model, queryText, documentText]);

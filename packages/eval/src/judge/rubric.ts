@@ -31,20 +31,3 @@ export function judgeMessages(
     },
   ];
 }
-
-/** @returns The last grade that an answer gives, thinking aloud not counted; undefined if it gives none. */
-export function parseGrade(answer: string): number | undefined {
-  const said = answer
-    .replaceAll(/<think>[\s\S]*?(?:<\/think>|$)/giu, "")
-    // The scale, as in "Grade (0-3): 2", is no grade.
-    .replaceAll(/\b0\s*(?:-|–|to)\s*3\b/giu, "");
-  for (const line of said.split("\n").toReversed()) {
-    const stated = [
-      // "##final score: 2" is how UMBRELA's own prompt has it.
-      ...line.matchAll(/(?:grade|score)(?:\s+(?:is|of)\b)?\W{0,8}(?<!-)([0-3])\b(?![.,]?\d)/giu),
-    ].at(-1)?.[1];
-    const grade = stated ?? /^\W*(?<!-)([0-3])\W*$/u.exec(line)?.[1];
-    if (grade !== undefined) return Number(grade);
-  }
-  return undefined;
-}

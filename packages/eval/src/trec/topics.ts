@@ -37,9 +37,14 @@ export async function readTopics(file: string): Promise<CollectionQuery[]> {
   return queries;
 }
 
+/** Not any `<`, for a title may be "price < 5": a field that TREC has, or whatever looks like a tag and begins a line. */
+const NEXT_TAG = String.raw`</?(?:num|title|desc|narr|head|dom|smry|con|fac|nat|time|def)>|\n\s*</?[a-z][\w-]*>`;
+
 function parseTopic(text: string, file: string, line: number): CollectionQuery {
   const field = (tag: string): string =>
-    (new RegExp(`<${tag}>([^<]*)`, "iu").exec(text)?.[1] ?? "").replaceAll(/\s+/gu, " ").trim();
+    (new RegExp(`<${tag}>([^]*?)(?:${NEXT_TAG}|$)`, "iu").exec(text)?.[1] ?? "")
+      .replaceAll(/\s+/gu, " ")
+      .trim();
   const id = field("num").replace(/^Number:\s*/iu, "");
   const title = field("title").replace(/^Topic:\s*/iu, "");
   if (id === "") throw invalid(file, line, "num", "the topic has no <num>");

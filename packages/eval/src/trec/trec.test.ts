@@ -120,8 +120,22 @@ Identify organizations.
   });
 
   test.each([
+    ["<num> 1\n<title> price < 5 coffee press\n<desc> d", "price < 5 coffee press"],
+    ["<num> 1\n<title>a <b> c</title>\n<desc> d", "a <b> c"],
+    ["<num> 1\n<title> x<y <desc> d <narr> n", "x<y"],
+    ["<title> x <num> 1", "x"],
+    // A field of one track or another, which no list knows, begins a line.
+    ["<num> 1\n<title> x y\n<genre> fiction", "x y"],
+    ["<num> 1\n<title> x\ny </TITLE> z", "x y"],
+    ["<num> 1\n<title> x < 5", "x < 5"],
+  ])("%j: the title ends at the next tag, not at any <", async (topic, text) => {
+    expect(await readTopics(file(`<top>\n${topic}\n</top>`))).toEqual([{ id: "1", text }]);
+  });
+
+  test.each([
     ["<top>\n<title> x\n</top>", "num"],
     ["<top>\n<num> 1\n</top>", "title"],
+    ["<top>\n<num> 1\n<title>\n<desc> d\n</top>", "title"],
     ["<top>\n<num> 1\n<title> x\n", "top"],
     ["<top>\n<num> 1\n<title> x\n<top>\n<num> 2\n<title> y\n</top>", "top"],
     ["nothing", "top"],
