@@ -13,7 +13,7 @@ export interface Evaluation {
 
 /**
  * Each measure of a run, by name. Over all queries that have a relevant document; one that the run
- * misses counts as 0, like trec_eval with `-c`. Rankings are judged in {@link trecOrder}.
+ * misses counts as 0. Rankings are judged in {@link trecOrder}.
  */
 export function evaluateRun(
   run: Run,
