@@ -177,6 +177,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       judgments,
       firstStage,
       reranked,
+      candidates,
     };
     const figures = toJson(rows, advice, cascade, scored, flags.depth);
     await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
