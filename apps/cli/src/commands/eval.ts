@@ -113,13 +113,13 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
-    await requireWritable([
-      flags.report,
-      flags.plot,
-      flags.runOut,
-      flags.firstStageOut,
-      flags.json,
-    ]);
+    await requireWritable({
+      "--json": flags.json,
+      "--report": flags.report,
+      "--plot": flags.plot,
+      "--run-out": flags.runOut,
+      "--first-stage-out": flags.firstStageOut,
+    });
     if (flags.cascade !== undefined && flags.redis === undefined) {
       await openModelFolder(modelFolder(flags.cascade), flags.cascadeDtype);
     }
