@@ -1,14 +1,11 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { openModelFolder } from "@rankfleet/core";
 import {
   adviseDepth,
   type Candidates,
-  compareRuns,
   type Collection,
   deepestOf,
   type DepthAdvice,
   depthGrid,
-  evaluateRun,
   formatRun,
   htmlReport,
   type Measure,
@@ -17,9 +14,9 @@ import {
   readCollection,
   type ReportData,
   rerankedTo,
-  type Run,
 } from "@rankfleet/eval";
 import { InvalidArgumentError, Option, type Command } from "commander";
+import { compareMeasures } from "../eval/compare-measures.ts";
 import { show, toJson } from "../eval/figures.ts";
 import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
 import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
@@ -70,7 +67,10 @@ export function configureEval(command: Command): void {
     .option("--qrels <file>", "judgments, BEIR's or TREC's, instead of the folder's")
     .option("--topics <file>", "TREC topics, instead of queries.jsonl")
     .option("--max-queries <number>", "only the first so many judged queries", positive)
-    .option("--json <file>", "write all figures; - for standard output")
+    .option(
+      "--json <file>",
+      "write all figures, ndcg@10 and recall@100 always among them; - for standard output",
+    )
     .option("--report <file>", "write one HTML page: table, depth plot, queries that won and lost")
     .option("--plot <file>", "write the depth plot as SVG")
     .option("--run-out <file>", "write the reranked TREC run")
@@ -145,7 +145,8 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const candidates = scored.fused ?? scored.alone;
     const reranked = rerankedTo(candidates, flags.depth);
     const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
-    const rows = await compare(firstStage, reranked, alone, collection, flags.measures, signal);
+    const runs = { firstStage, reranked, alone };
+    const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, signal);
     const { pairsPerSecond } = scored;
     const advice = await adviseDepth(candidates, judgments, {
       depths: depthGrid(Math.min(flags.depth, deepestOf(candidates))),
@@ -170,7 +171,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const report: ReportData = {
       title: `${folder}: reranking`,
       settings,
-      rows,
+      rows: asked,
       advice,
       queries: collection.queries,
       documents: new Map(documents.map((document) => [document.id, document])),
@@ -185,7 +186,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     await writeWhole(flags.plot, () => [plotDepth(advice)]);
     await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
     await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
-    if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
+    if (flags.json !== "-") process.stdout.write(`${show(asked, advice, cascade)}\n`);
   } catch (error) {
     if (!signal.aborted) throw error;
     say("\nstopped");
@@ -227,33 +228,6 @@ function limited(collection: Collection, maxQueries: number | undefined): Collec
     .slice(0, maxQueries);
   const judgments = new Map(judged.map(({ id }) => [id, collection.judgments.get(id)!]));
   return { ...collection, queries: judged, judgments };
-}
-
-async function compare(
-  firstStage: Run,
-  reranked: Run,
-  alone: Run | undefined,
-  { judgments }: Collection,
-  wanted: readonly Measure[],
-  signal: AbortSignal,
-): Promise<ReportData["rows"]> {
-  const before = evaluateRun(firstStage, judgments, wanted);
-  const after = evaluateRun(reranked, judgments, wanted);
-  const modelAlone = alone && evaluateRun(alone, judgments, wanted);
-  const rows: ReportData["rows"][number][] = [];
-  for (const { name } of wanted) {
-    // Ten thousand samples of ten thousand queries take seconds, in which Ctrl-C is to be heard.
-    await turn();
-    signal.throwIfAborted();
-    rows.push({
-      measure: name,
-      firstStage: before.get(name)!,
-      reranked: after.get(name)!,
-      alone: modelAlone?.get(name),
-      comparison: compareRuns(before.get(name)!, after.get(name)!),
-    });
-  }
-  return rows;
 }
 
 /**

@@ -1,0 +1,64 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startCommand } from "./support/command.ts";
+
+let folder: string;
+let small: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "eval-figures-test-"));
+  small = writeCollection("small", 30);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Notes that differ by a number, and three judged queries, of which two have a relevant note. */
+function writeCollection(name: string, notes: number): string {
+  const path = join(folder, name);
+  mkdirSync(path);
+  const write = (file: string, rows: readonly object[]): void =>
+    writeFileSync(join(path, file), rows.map((row) => JSON.stringify(row)).join("\n"));
+  const numbers = Array.from({ length: notes }, (_, i) => i);
+  write(
+    "corpus.jsonl",
+    numbers.map((i) => ({ id: `d${i}`, text: `note ${i}` })),
+  );
+  write(
+    "queries.jsonl",
+    [3, 5, 7].map((i) => ({ id: `q${i}`, text: `note ${i}` })),
+  );
+  writeFileSync(join(path, "qrels.tsv"), "q3\td3\t1\nq5\td5\t2\nq7\td7\t0\n");
+  return path;
+}
+
+interface Figures {
+  readonly queries: number;
+  readonly depth: number;
+  readonly pairs: number;
+  readonly failed: number;
+  readonly firstStage: Record<string, number>;
+  readonly reranked: Record<string, number>;
+  readonly warnAboveDocuments?: number;
+}
+
+async function evaluate(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  const ended = await startCommand(["eval", "--threads", "1", ...args], {}).ended;
+  if (ended.code !== 0) throw new Error(ended.stderr);
+  return ended;
+}
+
+async function figures(...args: string[]): Promise<Figures & { stderr: string }> {
+  const { stdout, stderr } = await evaluate(...args, "--json", "-");
+  return { ...(JSON.parse(stdout) as Figures), stderr };
+}
+
+test("whatever measures are asked for, the JSON has nDCG@10 and recall@100 too", async () => {
+  const { firstStage, reranked } = await figures(small, "--measures", "map");
+  for (const means of [firstStage, reranked]) {
+    expect(Object.keys(means)).toEqual(["map", "ndcg@10", "recall@100"]);
+    for (const mean of Object.values(means)) expect(mean).toBeGreaterThan(0);
+  }
+  const { stdout } = await evaluate(small, "--measures", "map");
+  const table = stdout.split("\n\n")[0]!.split("\n");
+  expect(table.map((line) => line.split(" ")[0])).toEqual(["measure", "map"]);
+});
