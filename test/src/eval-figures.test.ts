@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCommand } from "./support/command.ts";
+import { TestFleet } from "./support/fleet.ts";
 
 let folder: string;
 let small: string;
@@ -61,4 +62,36 @@ test("whatever measures are asked for, the JSON has nDCG@10 and recall@100 too",
   const { stdout } = await evaluate(small, "--measures", "map");
   const table = stdout.split("\n\n")[0]!.split("\n");
   expect(table.map((line) => line.split(" ")[0])).toEqual(["measure", "map"]);
+});
+
+test("a depth beyond what the first stage found is said not to be, and the JSON has the real one", async () => {
+  const deeper = await figures(small, "--depth", "2000");
+  expect(deeper).toMatchObject({ depth: 30, pairs: 90 });
+  expect(deeper.stderr).toContain(
+    "--depth is 30, not 2,000: the first stage has no more candidates",
+  );
+  const shallower = await figures(small, "--depth", "30");
+  expect(shallower.stderr).not.toContain("--depth");
+});
+
+test("more candidates than a request may have are cut alike in this process and through a fleet", async () => {
+  const notes = 10_500;
+  const many = writeCollection("many", notes);
+  const file = join(folder, "many.trec");
+  const rank = (i: number): string => `q3 Q0 d${i} ${i + 1} ${notes - i} mine`;
+  writeFileSync(file, Array.from({ length: notes }, (_, i) => rank(i)).join("\n"));
+  const asked = [many, "--first-stage", `run:${file}`, "--depth", "20000"];
+  const fleet = await TestFleet.start();
+  try {
+    await fleet.worker();
+    const there = await figures(...asked, "--redis", fleet.url);
+    const here = await figures(...asked);
+    for (const { stderr, ...measured } of [there, here]) {
+      expect(measured).toMatchObject({ depth: 10_000, pairs: 10_000, failed: 0 });
+      expect(stderr).toContain("--depth is 10,000, not 20,000: a request takes no more documents");
+    }
+    expect(there.reranked["ndcg@10"]).toBeCloseTo(here.reranked["ndcg@10"]!, 3);
+  } finally {
+    await fleet.stop();
+  }
 });

@@ -3,7 +3,6 @@ import {
   adviseDepth,
   type Candidates,
   type Collection,
-  deepestOf,
   type DepthAdvice,
   depthGrid,
   formatRun,
@@ -18,7 +17,7 @@ import {
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { compareMeasures } from "../eval/compare-measures.ts";
 import { show, toJson } from "../eval/figures.ts";
-import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
+import { depthWithin, type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
 import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
@@ -38,7 +37,7 @@ export function configureEval(command: Command): void {
         .default({ kind: "bm25" }, "bm25"),
     )
     .option("--embedding <folder>", "embedding model of dense and hybrid")
-    .option("--depth <number>", "candidates to rerank", positive, 50)
+    .option("--depth <number>", "candidates to rerank, at most 10,000", positive, 50)
     .option(
       "--model <model>",
       "box or a model folder; with --redis, the id of a model that is served",
@@ -134,7 +133,8 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       signal,
       say,
     });
-    const scored = await scoreRun(firstStage, collection, { ...flags, signal });
+    const depth = depthWithin(firstStage, flags.depth, say);
+    const scored = await scoreRun(firstStage, collection, { ...flags, depth, signal });
     if (scored.failed > 0) {
       say(`${count(scored.failed)} pairs could not be scored, and stand behind the reranked ones:`);
       for (const [code, { count: of, example }] of scored.failures) {
@@ -143,13 +143,13 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     }
     say(`comparing the runs on ${count(judgments.size)} queries`);
     const candidates = scored.fused ?? scored.alone;
-    const reranked = rerankedTo(candidates, flags.depth);
-    const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
+    const reranked = rerankedTo(candidates, depth);
+    const alone = scored.fused && rerankedTo(scored.alone, depth);
     const runs = { firstStage, reranked, alone };
     const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, signal);
     const { pairsPerSecond } = scored;
     const advice = await adviseDepth(candidates, judgments, {
-      depths: depthGrid(Math.min(flags.depth, deepestOf(candidates))),
+      depths: depthGrid(depth),
       pairsPerSecond: scored.documentsPerSecond,
       signal,
     });
@@ -158,13 +158,14 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
         ? undefined
         : await adviseCascade(flags.cascade, candidates, collection, {
             ...flags,
+            depth,
             dtype: flags.cascadeDtype,
             signal,
           });
     const settings = {
       "first stage": "run" in flags.firstStage ? flags.firstStage.run : flags.firstStage.kind,
       model: scored.model,
-      depth: String(flags.depth),
+      depth: String(depth),
       queries: String(rows[0]!.firstStage.byQuery.size),
       "pairs/s": pairsPerSecond === undefined ? "–" : count(pairsPerSecond),
     };
@@ -180,7 +181,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       reranked,
       candidates,
     };
-    const figures = toJson(rows, advice, cascade, scored, flags.depth);
+    const figures = toJson(rows, advice, cascade, scored, depth);
     await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
     await writeWhole(flags.report, () => [htmlReport(report)]);
     await writeWhole(flags.plot, () => [plotDepth(advice)]);
