@@ -95,3 +95,33 @@ test("more candidates than a request may have are cut alike in this process and 
     await fleet.stop();
   }
 });
+
+test("what is said to be compared is what the figures are of", async () => {
+  const { queries, stderr } = await figures(small);
+  expect(queries).toBe(2);
+  expect(stderr).toContain("3 judged queries");
+  expect(stderr).toContain("comparing the runs on 2 queries with a relevant document");
+});
+
+test("where reranking does not help, no depth is recommended to the SDK's guard", async () => {
+  const runOf = (name: string, scoreOfRelevant: number): string => {
+    const lines = [3, 5].flatMap((relevant) =>
+      Array.from({ length: 30 }, (_, i) => {
+        const score = i === relevant ? scoreOfRelevant : 1;
+        return `q${relevant} Q0 d${i} 1 ${score} mine`;
+      }),
+    );
+    writeFileSync(join(folder, name), lines.join("\n"));
+    return `run:${join(folder, name)}`;
+  };
+  const perfect = runOf("perfect.trec", 2);
+  const { stdout } = await evaluate(small, "--first-stage", perfect);
+  expect(stdout).toContain("Reranking does not help here");
+  expect(stdout).not.toContain("warnAboveDocuments");
+  expect(await figures(small, "--first-stage", perfect)).not.toHaveProperty("warnAboveDocuments");
+
+  const tied = runOf("tied.trec", 1);
+  const helped = await evaluate(small, "--first-stage", tied);
+  expect(helped.stdout).toMatch(/Best depth[^]+Guard for the SDK: .*warnAboveDocuments: \d+/u);
+  expect(await figures(small, "--first-stage", tied)).toHaveProperty("warnAboveDocuments");
+});

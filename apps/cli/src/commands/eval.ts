@@ -141,12 +141,11 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
         say(`  ${count(of)} ${code}, e.g. ${example}`);
       }
     }
-    say(`comparing the runs on ${count(judgments.size)} queries`);
     const candidates = scored.fused ?? scored.alone;
     const reranked = rerankedTo(candidates, depth);
     const alone = scored.fused && rerankedTo(scored.alone, depth);
     const runs = { firstStage, reranked, alone };
-    const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, signal);
+    const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, { signal, say });
     const { pairsPerSecond } = scored;
     const advice = await adviseDepth(candidates, judgments, {
       depths: depthGrid(depth),

@@ -8,6 +8,7 @@ import {
   type ReportData,
   type Run,
 } from "@rankfleet/eval";
+import { count } from "../print.ts";
 
 type Rows = ReportData["rows"];
 
@@ -24,13 +25,15 @@ export async function compareMeasures(
   runs: { readonly firstStage: Run; readonly reranked: Run; readonly alone: Run | undefined },
   judgments: Judgments,
   asked: readonly Measure[],
-  signal: AbortSignal,
+  { signal, say }: { readonly signal: AbortSignal; readonly say: (line: string) => void },
 ): Promise<{ readonly rows: Rows; readonly asked: Rows }> {
   const others = ALWAYS.filter(({ name }) => !asked.some((measure) => measure.name === name));
   const measures = [...asked, ...others];
   const before = evaluateRun(runs.firstStage, judgments, measures);
   const after = evaluateRun(runs.reranked, judgments, measures);
   const alone = runs.alone && evaluateRun(runs.alone, judgments, measures);
+  const { byQuery } = [...before.values()][0]!;
+  say(`comparing the runs on ${count(byQuery.size)} queries with a relevant document`);
   const rows: Rows[number][] = [];
   for (const { name } of measures) {
     // Ten thousand samples of ten thousand queries take seconds, in which Ctrl-C is to be heard.

@@ -75,6 +75,11 @@ ${advice === undefined ? "" : `<h2>How deep to rerank</h2>${plotDepth(advice)}<p
 `;
 }
 
+/** Whether any depth is better than none; so too where nothing is left without the reranker. */
+export function doesHelp({ points, best, withoutReranking = -Infinity }: DepthAdvice): boolean {
+  return points.some(({ depth, value }) => depth === best && value > withoutReranking);
+}
+
 /** The advice in a sentence or two. */
 export function describeAdvice(advice: DepthAdvice): string {
   const at = (depth: number): string => {
@@ -86,10 +91,8 @@ export function describeAdvice(advice: DepthAdvice): string {
     advice.recallFallsFrom === undefined
       ? `${advice.recallMeasure} does not fall with depth here`
       : `from ${advice.recallFallsFrom} on ${advice.recallMeasure} is below its peak: scoring that many makes it worse`;
-  const { value } = advice.points.find(({ depth }) => depth === advice.best)!;
-  const { withoutReranking: without } = advice;
-  if (without !== undefined && value <= without) {
-    return `Reranking does not help here: at no depth is ${advice.measure} above the first stage's ${without.toFixed(3)}; the least harm at ${at(advice.best)}.`;
+  if (!doesHelp(advice)) {
+    return `Reranking does not help here: at no depth is ${advice.measure} above the first stage's ${advice.withoutReranking!.toFixed(3)}; the least harm at ${at(advice.best)}.`;
   }
   return advice.best === advice.cheapest
     ? `Best depth, and the cheapest within noise of it: ${at(advice.best)}; ${fall}.`
