@@ -1,9 +1,11 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCommand } from "./support/command.ts";
-import { TestFleet } from "./support/fleet.ts";
+import { cli, TestFleet } from "./support/fleet.ts";
 
 let folder: string;
 let small: string;
@@ -124,4 +126,22 @@ test("where reranking does not help, no depth is recommended to the SDK's guard"
   const helped = await evaluate(small, "--first-stage", tied);
   expect(helped.stdout).toMatch(/Best depth[^]+Guard for the SDK: .*warnAboveDocuments: \d+/u);
   expect(await figures(small, "--first-stage", tied)).toHaveProperty("warnAboveDocuments");
+});
+
+test("a model that no worker serves is told with what a command can do about it", async () => {
+  const fleet = await TestFleet.start();
+  try {
+    const args = ["eval", small, "--redis", fleet.url, "--model", "nowhere"];
+    const child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "ignore", "pipe"] });
+    let stderr = "";
+    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    await expect.poll(() => stderr).toContain("waiting: ");
+    child.kill();
+    await once(child, "close");
+    expect(stderr).toContain('no worker serves "nowhere"');
+    expect(stderr).toContain("or name one that is served");
+    expect(stderr).not.toContain("modelWaitMs");
+  } finally {
+    await fleet.stop();
+  }
 });
