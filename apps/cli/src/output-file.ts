@@ -1,5 +1,5 @@
 import { constants, createWriteStream } from "node:fs";
-import { access, realpath, rename, rm, stat } from "node:fs/promises";
+import { access, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -7,29 +7,44 @@ import { pipeline } from "node:stream/promises";
 /**
  * Hours of scoring must not end in a file that cannot be written.
  *
- * @throws Error `output_invalid` naming the file.
+ * @param files By the option that names it.
+ * @throws Error `output_invalid` naming the option, the file and what to do.
  */
-export async function requireWritable(files: readonly (string | undefined)[]): Promise<void> {
-  for (const file of files) {
+export async function requireWritable(
+  files: Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  for (const [option, file] of Object.entries(files)) {
     if (file === undefined || file === "-") continue;
-    const own = await stat(file).catch(() => undefined);
-    if (own?.isDirectory()) throw unwritable(file, "it is a folder");
-    const place = own === undefined ? dirname(file) : file;
-    const isOpen = await access(place, constants.W_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isOpen) continue;
-    const isThere = await stat(dirname(file)).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-    throw unwritable(file, isThere ? "permission denied" : `there is no folder ${dirname(file)}`);
+    const obstacle = await obstacleTo(file);
+    if (obstacle === undefined) continue;
+    const message = `${option} "${file}" cannot be written: ${obstacle}`;
+    throw Object.assign(new Error(message), { code: "output_invalid" });
   }
 }
 
-function unwritable(file: string, why: string): Error {
-  return Object.assign(new Error(`${file} cannot be written: ${why}`), { code: "output_invalid" });
+async function obstacleTo(file: string): Promise<string | undefined> {
+  if (file.trim() === "") return "give the name of a file";
+  const own = await stat(file).catch(() => undefined);
+  if (own?.isDirectory() || /[/\\]$/u.test(file)) return "it is a folder; name a file in it";
+  const folder = await stat(dirname(file)).catch(() => undefined);
+  if (!folder?.isDirectory()) return `there is no folder ${dirname(file)}; make it first`;
+  try {
+    await (own === undefined ? tryToCreate(`${file}.part`) : access(file, constants.W_OK));
+    return undefined;
+  } catch (error) {
+    return `${(error as Error).message}; name a file elsewhere`;
+  }
+}
+
+/** Rights do not tell all: to root they allow a file in /proc, and to anyone a name that is too long. */
+async function tryToCreate(file: string): Promise<void> {
+  try {
+    await (await open(file, "wx")).close();
+    await rm(file);
+  } catch (error) {
+    // Left by a run that was killed.
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { SingleBar } from "cli-progress";
+import { forCommand } from "./explain.ts";
 import { count } from "./print.ts";
 
 export interface Progress {
@@ -18,7 +19,7 @@ export function startProgress(options: { total: number; unit: string; done?: num
     waiting(reason) {
       if (Date.now() < next) return;
       next = Date.now() + LINE_MS;
-      process.stderr.write(`\nwaiting: ${reason}\n`);
+      process.stderr.write(`\nwaiting: ${forCommand(reason)}\n`);
     },
   };
 }

@@ -207,7 +207,7 @@ async function chosen(
 }
 
 async function exportAll(client: RerankClient, { model, output }: ExportFlags): Promise<void> {
-  await requireWritable([output]);
+  await requireWritable({ "--output": output });
   let written = 0;
   async function* lines(): AsyncGenerator<string> {
     for await (const letter of client.deadLetters.export(model)) {

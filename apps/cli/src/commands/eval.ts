@@ -1,14 +1,10 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { openModelFolder } from "@rankfleet/core";
 import {
   adviseDepth,
   type Candidates,
-  compareRuns,
   type Collection,
-  deepestOf,
   type DepthAdvice,
   depthGrid,
-  evaluateRun,
   formatRun,
   htmlReport,
   type Measure,
@@ -17,11 +13,11 @@ import {
   readCollection,
   type ReportData,
   rerankedTo,
-  type Run,
 } from "@rankfleet/eval";
 import { InvalidArgumentError, Option, type Command } from "commander";
+import { compareMeasures } from "../eval/compare-measures.ts";
 import { show, toJson } from "../eval/figures.ts";
-import { type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
+import { depthWithin, type FirstStageSpec, firstStageSpec, retrieve } from "../eval/first-stage.ts";
 import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
@@ -41,7 +37,7 @@ export function configureEval(command: Command): void {
         .default({ kind: "bm25" }, "bm25"),
     )
     .option("--embedding <folder>", "embedding model of dense and hybrid")
-    .option("--depth <number>", "candidates to rerank", positive, 50)
+    .option("--depth <number>", "candidates to rerank, at most 10,000", positive, 50)
     .option(
       "--model <model>",
       "box or a model folder; with --redis, the id of a model that is served",
@@ -70,7 +66,10 @@ export function configureEval(command: Command): void {
     .option("--qrels <file>", "judgments, BEIR's or TREC's, instead of the folder's")
     .option("--topics <file>", "TREC topics, instead of queries.jsonl")
     .option("--max-queries <number>", "only the first so many judged queries", positive)
-    .option("--json <file>", "write all figures; - for standard output")
+    .option(
+      "--json <file>",
+      "write all figures, ndcg@10 and recall@100 always among them; - for standard output",
+    )
     .option("--report <file>", "write one HTML page: table, depth plot, queries that won and lost")
     .option("--plot <file>", "write the depth plot as SVG")
     .option("--run-out <file>", "write the reranked TREC run")
@@ -113,13 +112,13 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const signal = interruptSignal();
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
-    await requireWritable([
-      flags.report,
-      flags.plot,
-      flags.runOut,
-      flags.firstStageOut,
-      flags.json,
-    ]);
+    await requireWritable({
+      "--json": flags.json,
+      "--report": flags.report,
+      "--plot": flags.plot,
+      "--run-out": flags.runOut,
+      "--first-stage-out": flags.firstStageOut,
+    });
     if (flags.cascade !== undefined && flags.redis === undefined) {
       await openModelFolder(modelFolder(flags.cascade), flags.cascadeDtype);
     }
@@ -134,22 +133,23 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       signal,
       say,
     });
-    const scored = await scoreRun(firstStage, collection, { ...flags, signal });
+    const depth = depthWithin(firstStage, flags.depth, say);
+    const scored = await scoreRun(firstStage, collection, { ...flags, depth, signal });
     if (scored.failed > 0) {
       say(`${count(scored.failed)} pairs could not be scored, and stand behind the reranked ones:`);
       for (const [code, { count: of, example }] of scored.failures) {
         say(`  ${count(of)} ${code}, e.g. ${example}`);
       }
     }
-    say(`comparing the runs on ${count(judgments.size)} queries`);
     const candidates = scored.fused ?? scored.alone;
-    const reranked = rerankedTo(candidates, flags.depth);
-    const alone = scored.fused && rerankedTo(scored.alone, flags.depth);
-    const rows = await compare(firstStage, reranked, alone, collection, flags.measures, signal);
+    const reranked = rerankedTo(candidates, depth);
+    const alone = scored.fused && rerankedTo(scored.alone, depth);
+    const runs = { firstStage, reranked, alone };
+    const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, { signal, say });
     const { pairsPerSecond } = scored;
     const advice = await adviseDepth(scored.alone, judgments, {
       scoresOf: scored.fusedOf,
-      depths: depthGrid(Math.min(flags.depth, deepestOf(candidates))),
+      depths: depthGrid(depth),
       pairsPerSecond: scored.documentsPerSecond,
       signal,
     });
@@ -158,34 +158,36 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
         ? undefined
         : await adviseCascade(flags.cascade, candidates, collection, {
             ...flags,
+            depth,
             dtype: flags.cascadeDtype,
             signal,
           });
     const settings = {
       "first stage": "run" in flags.firstStage ? flags.firstStage.run : flags.firstStage.kind,
       model: scored.model,
-      depth: String(flags.depth),
+      depth: String(depth),
       queries: String(rows[0]!.firstStage.byQuery.size),
       "pairs/s": pairsPerSecond === undefined ? "–" : count(pairsPerSecond),
     };
     const report: ReportData = {
       title: `${folder}: reranking`,
       settings,
-      rows,
+      rows: asked,
       advice,
       queries: collection.queries,
       documents: new Map(documents.map((document) => [document.id, document])),
       judgments,
       firstStage,
       reranked,
+      candidates,
     };
-    const figures = toJson(rows, advice, cascade, scored, flags.depth);
+    const figures = toJson(rows, advice, cascade, scored, depth);
     await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
     await writeWhole(flags.report, () => [htmlReport(report)]);
     await writeWhole(flags.plot, () => [plotDepth(advice)]);
     await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
     await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
-    if (flags.json !== "-") process.stdout.write(`${show(rows, advice, cascade)}\n`);
+    if (flags.json !== "-") process.stdout.write(`${show(asked, advice, cascade)}\n`);
   } catch (error) {
     if (!signal.aborted) throw error;
     say("\nstopped");
@@ -227,33 +229,6 @@ function limited(collection: Collection, maxQueries: number | undefined): Collec
     .slice(0, maxQueries);
   const judgments = new Map(judged.map(({ id }) => [id, collection.judgments.get(id)!]));
   return { ...collection, queries: judged, judgments };
-}
-
-async function compare(
-  firstStage: Run,
-  reranked: Run,
-  alone: Run | undefined,
-  { judgments }: Collection,
-  wanted: readonly Measure[],
-  signal: AbortSignal,
-): Promise<ReportData["rows"]> {
-  const before = evaluateRun(firstStage, judgments, wanted);
-  const after = evaluateRun(reranked, judgments, wanted);
-  const modelAlone = alone && evaluateRun(alone, judgments, wanted);
-  const rows: ReportData["rows"][number][] = [];
-  for (const { name } of wanted) {
-    // Ten thousand samples of ten thousand queries take seconds, in which Ctrl-C is to be heard.
-    await turn();
-    signal.throwIfAborted();
-    rows.push({
-      measure: name,
-      firstStage: before.get(name)!,
-      reranked: after.get(name)!,
-      alone: modelAlone?.get(name),
-      comparison: compareRuns(before.get(name)!, after.get(name)!),
-    });
-  }
-  return rows;
 }
 
 /**

@@ -79,7 +79,7 @@ interface JudgeFlags {
 
 async function judge(folder: string, flags: JudgeFlags): Promise<void> {
   const signal = interruptSignal();
-  await requireWritable([flags.output]);
+  await requireWritable({ "--output": flags.output });
   const collection = await readCollection(folder, { mayLackJudgments: flags.run !== undefined });
   const pairs = await pairsOf(collection, flags);
   if (pairs.length === 0) {

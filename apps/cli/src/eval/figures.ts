@@ -1,4 +1,4 @@
-import { type DepthAdvice, describeAdvice, type ReportData } from "@rankfleet/eval";
+import { type DepthAdvice, describeAdvice, doesHelp, type ReportData } from "@rankfleet/eval";
 import { count, table } from "../print.ts";
 import type { ScoredRun } from "./score-run.ts";
 
@@ -27,8 +27,8 @@ export function toJson(
     seconds: scored.seconds,
     pairsPerSecond: scored.pairsPerSecond,
     advice,
-    // What the SDK's candidate guard should be: new RerankClient({ warnAboveDocuments }).
-    warnAboveDocuments: advice.best,
+    // What the SDK's candidate guard should be, if it should rerank: new RerankClient({ warnAboveDocuments }).
+    ...(doesHelp(advice) ? { warnAboveDocuments: advice.best } : {}),
     ...(cascade === undefined ? {} : { cascade: { ...cascade, keep: cascade.cheapest } }),
   };
 }
@@ -74,7 +74,9 @@ export function show(
     table(["depth", advice.measure, advice.recallMeasure, "pairs", "seconds"], depths),
     "",
     describeAdvice(advice),
-    `Guard for the SDK: new RerankClient({ warnAboveDocuments: ${advice.best} })`,
+    ...(doesHelp(advice)
+      ? [`Guard for the SDK: new RerankClient({ warnAboveDocuments: ${advice.best} })`]
+      : []),
     ...(cascade === undefined
       ? []
       : [`Cascade: keep ${cascade.cheapest} for the second model. ${describeAdvice(cascade)}`]),

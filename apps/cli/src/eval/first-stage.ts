@@ -10,7 +10,9 @@ import {
   type Run,
   type ScoredDocument,
 } from "@rankfleet/eval";
+import { MAX_DOCUMENTS } from "@rankfleet/queue/contract";
 import { InvalidArgumentError } from "commander";
+import { count } from "../print.ts";
 
 /** `bm25`, `dense`, `hybrid`, or a TREC run file. */
 export type FirstStageSpec =
@@ -67,6 +69,23 @@ export async function retrieve(
       reciprocalRankFusion([lexical.get(id)!, dense.get(id)!], RETRIEVED),
     ]),
   );
+}
+
+/**
+ * How many candidates are reranked of the query that has most. A request's bound holds in this process too: the same
+ * command must give the same figures through a fleet.
+ */
+export function depthWithin(run: Run, asked: number, say: (line: string) => void): number {
+  const deepest = [...run.values()].reduce((most, { length }) => Math.max(most, length), 1);
+  const depth = Math.min(asked, deepest, MAX_DOCUMENTS);
+  if (depth < asked) {
+    const why =
+      depth < deepest
+        ? "a request takes no more documents"
+        : "the first stage has no more candidates";
+    say(`--depth is ${count(depth)}, not ${count(asked)}: ${why}`);
+  }
+  return depth;
 }
 
 /** Searches until Ctrl-C is looked for again: a large corpus takes tens of milliseconds for each. */

@@ -28,8 +28,10 @@ ${mark(x(cheapest), 10, `cheapest: ${cheapest}`)}${best === cheapest ? "" : mark
 `;
 }
 
+/** A dashed line down the plot; its label stands on the side with more room. */
 function mark(x: number, below: number, label: string): string {
-  return `<line x1="${x}" x2="${x}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#6b7280" stroke-dasharray="2 3"/><text x="${x + 4}" y="${MARGIN.top + below}" fill="#374151">${label}</text>`;
+  const text = x > WIDTH / 2 ? `x="${x - 4}" text-anchor="end"` : `x="${x + 4}"`;
+  return `<line x1="${x}" x2="${x}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#6b7280" stroke-dasharray="2 3"/><text ${text} y="${MARGIN.top + below}" fill="#374151">${label}</text>`;
 }
 
 function xScale(points: readonly DepthPoint[]): (depth: number) => number {

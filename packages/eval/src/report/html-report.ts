@@ -1,8 +1,8 @@
 import { plotDepth } from "../depth/plot-depth.ts";
-import type { DepthAdvice } from "../depth/advise-depth.ts";
+import type { Candidates, DepthAdvice } from "../depth/advise-depth.ts";
 import type { CollectionDocument, CollectionQuery } from "../collection.ts";
 import type { Evaluation, Run } from "../metrics/evaluate-run.ts";
-import { trecOrder } from "../metrics/trec-order.ts";
+import { type ScoredDocument, trecOrder } from "../metrics/trec-order.ts";
 import type { Judgments } from "../qrels.ts";
 import type { Comparison } from "../statistics/compare-runs.ts";
 
@@ -25,11 +25,15 @@ export interface ReportData {
   readonly judgments: Judgments;
   readonly firstStage: Run;
   readonly reranked: Run;
+  /** Which of the documents the reranker has scored: where others stand in `reranked`, their score there means nothing. */
+  readonly candidates: Candidates;
 }
 
 /** How many queries are shown of those that won most, and of those that lost most. */
 const SHOWN = 20;
-const RANKS = 5;
+
+/** Ranks that are shown of a query where the measure has no cutoff, and at most: a page must stay one. */
+const RANKS = { usual: 10, most: 100 };
 
 /**
  * One page that needs nothing beside itself: the table, the depth plot, and the queries that won and
@@ -51,6 +55,8 @@ export function htmlReport(data: ReportData): string {
     .filter(({ before, after }) => after < before)
     .slice(-SHOWN)
     .toReversed();
+  const ranks = ranksOf(main!.measure);
+  const block = (change: Change): string => queryBlock(data, change, ranks);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escape(title)}</title>
 <style>${STYLE}</style></head><body>
@@ -63,10 +69,15 @@ ${rows.map(measureRow).join("\n")}
 </tbody></table>
 <p class="note">Means over ${main!.firstStage.byQuery.size} queries with a relevant document. Interval: paired bootstrap; p: paired randomisation test, two-sided.</p>
 ${advice === undefined ? "" : `<h2>How deep to rerank</h2>${plotDepth(advice)}<p>${escape(describeAdvice(advice))}</p>`}
-<h2>Queries that won most (${escape(main!.measure)})</h2>${wins.map((change) => queryBlock(data, change)).join("\n") || "<p>None.</p>"}
-<h2>Queries that lost most</h2>${losses.map((change) => queryBlock(data, change)).join("\n") || "<p>None.</p>"}
+<h2>Queries that won most (${escape(main!.measure)})</h2>${wins.map(block).join("\n") || "<p>None.</p>"}
+<h2>Queries that lost most</h2>${losses.map(block).join("\n") || "<p>None.</p>"}
 </body></html>
 `;
+}
+
+/** Whether any depth is better than none; so too where nothing is left without the reranker. */
+export function doesHelp({ points, best, withoutReranking = -Infinity }: DepthAdvice): boolean {
+  return points.some(({ depth, value }) => depth === best && value > withoutReranking);
 }
 
 /** The advice in a sentence or two. */
@@ -80,10 +91,8 @@ export function describeAdvice(advice: DepthAdvice): string {
     advice.recallFallsFrom === undefined
       ? `${advice.recallMeasure} does not fall with depth here`
       : `from ${advice.recallFallsFrom} on ${advice.recallMeasure} is below its peak: scoring that many makes it worse`;
-  const { value } = advice.points.find(({ depth }) => depth === advice.best)!;
-  const { withoutReranking: without } = advice;
-  if (without !== undefined && value <= without) {
-    return `Reranking does not help here: at no depth is ${advice.measure} above the first stage's ${without.toFixed(3)}; the least harm at ${at(advice.best)}.`;
+  if (!doesHelp(advice)) {
+    return `Reranking does not help here: at no depth is ${advice.measure} above the first stage's ${advice.withoutReranking!.toFixed(3)}; the least harm at ${at(advice.best)}.`;
   }
   return advice.best === advice.cheapest
     ? `Best depth, and the cheapest within noise of it: ${at(advice.best)}; ${fall}.`
@@ -104,31 +113,70 @@ function measureRow({
   return `<tr><td>${escape(measure)}</td><td>${firstStage.mean.toFixed(4)}</td><td>${reranked.mean.toFixed(4)}</td>${alone === undefined ? "" : `<td>${alone.mean.toFixed(4)}</td>`}<td class="${kind}">${signed(difference)} (${signed(interval[0])} … ${signed(interval[1])})</td><td>${pValue.toFixed(4)}</td><td>${wins} / ${losses} / ${ties}</td></tr>`;
 }
 
-function queryBlock(
-  data: ReportData,
-  { query, before, after }: { query: CollectionQuery; before: number; after: number },
-): string {
-  const lists = [data.firstStage, data.reranked].map((run) =>
-    trecOrder(run.get(query.id) ?? []).slice(0, RANKS),
-  );
-  const cells = Array.from(
-    { length: RANKS },
-    (_, rank) =>
-      `<tr><td>${rank + 1}</td>${lists.map((list) => `<td>${documentCell(data, query.id, list[rank]?.id)}</td>`).join("")}</tr>`,
-  );
-  return `<details><summary>${escape(query.text)} <span>${before.toFixed(2)} → ${after.toFixed(2)}</span></summary><table class="texts"><thead><tr><th></th><th>first stage</th><th>reranked</th></tr></thead><tbody>${cells.join("")}</tbody></table></details>`;
+interface Change {
+  readonly query: CollectionQuery;
+  readonly before: number;
+  readonly after: number;
 }
 
+/** As many as the measure looks at: with fewer the page could not say what changed it. */
+function ranksOf(measure: string): number {
+  const [, cutoff = RANKS.usual] = /@(\d+)$/u.exec(measure) ?? [];
+  return Math.min(Number(cutoff), RANKS.most);
+}
+
+function queryBlock(data: ReportData, { query, before, after }: Change, ranks: number): string {
+  const first = trecOrder(data.firstStage.get(query.id) ?? []);
+  const reranked = trecOrder(data.reranked.get(query.id) ?? []);
+  const [rankBefore, rankAfter] = [ranksById(first), ranksById(reranked)];
+  const candidates = data.candidates.get(query.id) ?? [];
+  const scored = new Set(candidates.flatMap(({ id, score }) => (score === undefined ? [] : [id])));
+  const firstCell = ({ id, score }: ScoredDocument): string =>
+    documentCell(data, query.id, id, [
+      `score ${score.toFixed(2)}`,
+      moved("to", rankBefore.get(id), rankAfter.get(id)),
+    ]);
+  const rerankedCell = ({ id, score }: ScoredDocument): string =>
+    documentCell(data, query.id, id, [
+      scored.has(id) ? `score ${score.toFixed(3)}` : "not scored",
+      moved("from", rankAfter.get(id), rankBefore.get(id)),
+    ]);
+  const rows = Array.from(
+    { length: Math.min(ranks, Math.max(first.length, reranked.length)) },
+    (_, i) => {
+      const cells = [
+        first.slice(i, i + 1).map(firstCell),
+        reranked.slice(i, i + 1).map(rerankedCell),
+      ];
+      return `<tr><td>${i + 1}</td>${cells.map((cell) => `<td>${cell.join("")}</td>`).join("")}</tr>`;
+    },
+  );
+  return `<details><summary>${escape(query.text)} <small>${before.toFixed(2)} → ${after.toFixed(2)}</small></summary><table class="texts"><thead><tr><th></th><th>first stage</th><th>reranked</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></details>`;
+}
+
+function ranksById(ordered: readonly ScoredDocument[]): ReadonlyMap<string, number> {
+  return new Map(ordered.map(({ id }, index) => [id, index + 1]));
+}
+
+function moved(word: "from" | "to", own: number | undefined, other: number | undefined): string {
+  if (other === undefined) return "in this run only";
+  return other === own ? "stays" : `moved ${word} ${other}`;
+}
+
+/** Grade, title and what became of it in a line; the text on a click. */
 function documentCell(
   { documents, judgments }: ReportData,
   query: string,
-  id: string | undefined,
+  id: string,
+  facts: readonly string[],
 ): string {
-  if (id === undefined) return "";
-  const document = documents.get(id);
+  const { title = "", text = "" } = documents.get(id) ?? {};
   const grade = judgments.get(query)?.get(id);
-  const text = document?.text ?? "";
-  return `<span class="grade g${Math.max(0, Math.min(3, grade ?? 0))}">${grade ?? "–"}</span> <b>${escape(document?.title ?? id)}</b><br>${escape(text.length > 300 ? `${text.slice(0, 300)}…` : text)}`;
+  return `<details><summary><span class="grade g${Math.max(0, Math.min(3, grade ?? 0))}">${grade ?? "–"}</span> ${escape(cut(title || text || id, 80))} <small>${facts.join(" · ")}</small></summary><small>${escape(id)}</small> ${escape(cut(text, 300))}</details>`;
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
 }
 
 function signed(value: number): string {
@@ -142,6 +190,6 @@ function escape(text: string): string {
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
 table{border-collapse:collapse}th,td{padding:.3rem .8rem;border-bottom:1px solid #e5e7eb;text-align:left;vertical-align:top}
 .texts{font-size:13px;table-layout:fixed;width:100%}.texts th:first-child,.texts td:first-child{width:2rem}
-summary{cursor:pointer;padding:.3rem 0}summary span{color:#6b7280}.note{color:#6b7280}.better{color:#15803d}.worse{color:#b91c1c}
+summary{cursor:pointer;padding:.3rem 0}td summary{padding:0}small,.note{color:#6b7280}.better{color:#15803d}.worse{color:#b91c1c}
 .grade{display:inline-block;min-width:1.2em;text-align:center;border-radius:3px;background:#e5e7eb}.g1{background:#fef3c7}.g2{background:#bbf7d0}.g3{background:#4ade80}
 svg{max-width:100%;height:auto}`;
