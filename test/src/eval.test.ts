@@ -62,6 +62,9 @@ test("a folder gives figures, a report that stands alone, a plot, and runs to ev
   const { points } = figures.advice;
   expect(points.map(({ depth }) => depth)).toEqual([5, 10, 20, 30, 50]);
   expect(points.at(-1)!.value).toBeCloseTo(figures.reranked["ndcg@10"]!, 9);
+  // One pass gave every depth, also where the first stage's scores are fused in by their spread.
+  const shallow = await evaluate("--depth", "20");
+  expect(points[2]!.value).toBeCloseTo(shallow.reranked["ndcg@10"]!, 9);
   const html = readFileSync(file("report.html"), "utf8");
   expect(html).toContain("<svg");
   expect(html).toContain("Queries that lost most");
@@ -101,6 +104,11 @@ test("through a fleet the figures are those of this process", async () => {
     const here = await evaluate(...few);
     for (const [measure, value] of Object.entries(here.reranked))
       expect(there.reranked[measure]).toBeCloseTo(value, 3);
+    for (const [i, { value }] of here.advice.points.entries())
+      expect(there.advice.points[i]!.value).toBeCloseTo(value, 3);
+    const { code, stdout } = await run(["eval", corpus, "--redis", fleet.url, ...few]);
+    expect(code).toBe(0);
+    expect(stdout).toContain("All pairs came from the fleet's score cache");
   } finally {
     await fleet.stop();
   }

@@ -187,7 +187,7 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     await writeWhole(flags.plot, () => [plotDepth(advice)]);
     await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
     await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
-    if (flags.json !== "-") process.stdout.write(`${show(asked, advice, cascade)}\n`);
+    if (flags.json !== "-") process.stdout.write(`${show(asked, advice, cascade, scored)}\n`);
   } catch (error) {
     if (!signal.aborted) throw error;
     say("\nstopped");

@@ -23,6 +23,7 @@ export function toJson(
     ...(scored.fused === undefined ? {} : { rerankedAlone: means("alone") }),
     comparison: Object.fromEntries(rows.map((row) => [row.measure, row.comparison])),
     pairs: scored.pairs,
+    cachedPairs: scored.cached,
     failed: scored.failed,
     seconds: scored.seconds,
     pairsPerSecond: scored.pairsPerSecond,
@@ -38,6 +39,7 @@ export function show(
   rows: ReportData["rows"],
   advice: DepthAdvice,
   cascade: DepthAdvice | undefined,
+  scored: Pick<ScoredRun, "pairs" | "cached">,
 ): string {
   const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
   const isFused = rows.some(({ alone }) => alone !== undefined);
@@ -72,6 +74,7 @@ export function show(
     table(head, lines),
     "",
     table(["depth", advice.measure, advice.recallMeasure, "pairs", "seconds"], depths),
+    ...costNote(scored),
     "",
     describeAdvice(advice),
     ...(doesHelp(advice)
@@ -81,4 +84,17 @@ export function show(
       ? []
       : [`Cascade: keep ${cascade.cheapest} for the second model. ${describeAdvice(cascade)}`]),
   ].join("\n");
+}
+
+/** Where the seconds of the table are not what all of its pairs took. */
+function costNote({ pairs, cached }: Pick<ScoredRun, "pairs" | "cached">): string[] {
+  if (cached === 0) return [];
+  if (cached < pairs) {
+    return [
+      `${count(cached)} of ${count(pairs)} pairs came from the fleet's score cache; seconds are at the rate of the others`,
+    ];
+  }
+  return [
+    "All pairs came from the fleet's score cache, so what scoring costs was not measured; without --redis it is",
+  ];
 }
