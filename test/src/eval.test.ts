@@ -34,6 +34,7 @@ interface Figures {
   readonly rerankedAlone?: Record<string, number>;
   readonly advice: { points: { depth: number; value: number; pairs: number }[]; best: number };
   readonly cascade?: { keep: number };
+  readonly against?: { comparison: Record<string, object> } & Record<string, unknown>;
 }
 
 async function evaluate(...args: string[]): Promise<Figures> {
@@ -75,6 +76,11 @@ test("a folder gives figures, a report that stands alone, a plot, and runs to ev
   const again = await evaluate("--first-stage", `run:${file("reranked.trec")}`, "--depth", "1");
   expect(again.firstStage["ndcg@10"]).toBeCloseTo(figures.reranked["ndcg@10"]!, 9);
   expect((await readRun(file("bm25.trec"))).size).toBe(54);
+
+  // Against another run: its own is no different.
+  const { against } = await evaluate("--against", file("reranked.trec"));
+  expect(against!["ndcg@10"]).toBeCloseTo(figures.reranked["ndcg@10"]!, 9);
+  expect(against!.comparison["ndcg@10"]).toMatchObject({ wins: 0, losses: 0, ties: 54 });
 });
 
 test("dense and hybrid first stages take any embedding folder; a cascade is advised from data", async () => {

@@ -48,6 +48,7 @@ export function configureEval(command: Command): void {
       "a second, stronger model: how many of the first one's best it needs",
     )
     .option("--cascade-dtype <dtype>", "in this process: which of that one's weights")
+    .option("--against <run>", "a TREC run to compare with too, such as another model's --run-out")
     .option("--redis <url>", "rerank through the fleet there; else in this process")
     .addOption(prefixOption())
     .option("--device <device>", "in this process: cpu, cuda, webgpu … or auto", "auto")
@@ -84,6 +85,7 @@ Examples:
   rankfleet eval my-data                                         does reranking help here, and how deep?
   rankfleet eval my-data --depth 200 --report report.html        see the queries that won and lost
   rankfleet eval my-data --first-stage run:bm25.trec --model ./models/bge --json figures.json
+  rankfleet eval my-data --model ./models/bge --against box.trec is it better than the run that the box wrote?
   rankfleet eval my-data --cascade ./models/bge                  how many of the box's best a strong model needs
   rankfleet eval my-data --redis redis://queue:6379 --model bge  through a running fleet`,
     )
@@ -95,6 +97,7 @@ const DEFAULT_MEASURES = "ndcg@10,mrr@10,map,recall@10,recall@100,p@10";
 interface EvalFlags extends Omit<ScoringOptions, "signal"> {
   readonly firstStage: FirstStageSpec;
   readonly embedding?: string;
+  readonly against?: string;
   readonly cascade?: string;
   readonly cascadeDtype?: string;
   readonly measures: readonly Measure[];
@@ -133,6 +136,10 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       signal,
       say,
     });
+    const other =
+      flags.against === undefined
+        ? undefined
+        : await retrieve({ run: flags.against }, collection, { embedding: undefined, signal, say });
     const depth = depthWithin(firstStage, flags.depth, say);
     const scored = await scoreRun(firstStage, collection, { ...flags, depth, signal });
     if (scored.failed > 0) {
@@ -146,6 +153,8 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const alone = scored.fused && rerankedTo(scored.alone, depth);
     const runs = { firstStage, reranked, alone };
     const { rows, asked } = await compareMeasures(runs, judgments, flags.measures, { signal, say });
+    const pair = other && { firstStage: other, reranked, alone: undefined };
+    const compared = pair && (await compareMeasures(pair, judgments, flags.measures, { signal }));
     const { pairsPerSecond } = scored;
     const advice = await adviseDepth(scored.alone, judgments, {
       scoresOf: scored.fusedOf,
@@ -181,13 +190,15 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
       reranked,
       candidates,
     };
-    const figures = toJson(rows, advice, cascade, scored, depth);
+    const against = compared && { run: flags.against!, rows: compared.asked };
+    const findings = { against, advice, cascade, scored, depth };
+    const figures = toJson({ ...findings, rows });
     await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
     await writeWhole(flags.report, () => [htmlReport(report)]);
     await writeWhole(flags.plot, () => [plotDepth(advice)]);
     await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
     await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
-    if (flags.json !== "-") process.stdout.write(`${show(asked, advice, cascade, scored)}\n`);
+    if (flags.json !== "-") process.stdout.write(`${show({ ...findings, rows: asked })}\n`);
   } catch (error) {
     if (!signal.aborted) throw error;
     say("\nstopped");

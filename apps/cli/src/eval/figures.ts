@@ -1,27 +1,44 @@
+import { basename } from "node:path";
 import { type DepthAdvice, describeAdvice, doesHelp, type ReportData } from "@rankfleet/eval";
 import { count, table } from "../print.ts";
 import type { ScoredRun } from "./score-run.ts";
 
+/** What eval has found. */
+export interface Findings {
+  readonly rows: ReportData["rows"];
+  /** The same for another run in place of the first stage, if one was given. */
+  readonly against: { readonly run: string; readonly rows: ReportData["rows"] } | undefined;
+  readonly advice: DepthAdvice;
+  readonly cascade: DepthAdvice | undefined;
+  readonly scored: ScoredRun;
+  readonly depth: number;
+}
+
 /** Everything that was measured, for `--json`. */
-export function toJson(
-  rows: ReportData["rows"],
-  advice: DepthAdvice,
-  cascade: DepthAdvice | undefined,
-  scored: ScoredRun,
-  depth: number,
-): object {
-  const means = (of: "firstStage" | "reranked" | "alone"): object =>
-    Object.fromEntries(rows.map((row) => [row.measure, row[of]?.mean]));
+export function toJson({ rows, against, advice, cascade, scored, depth }: Findings): object {
+  const means = (of: "firstStage" | "reranked" | "alone", from = rows): object =>
+    Object.fromEntries(from.map((row) => [row.measure, row[of]?.mean]));
+  const comparisons = (from: ReportData["rows"]): object =>
+    Object.fromEntries(from.map((row) => [row.measure, row.comparison]));
   return {
     queries: rows[0]!.firstStage.byQuery.size,
-    depth: depth,
+    depth,
     model: scored.model,
     firstStage: means("firstStage"),
     reranked: means("reranked"),
     // Whether the first stage's scores went into the ranking; then also what the model does without.
     usesFirstStageScores: scored.fused !== undefined,
     ...(scored.fused === undefined ? {} : { rerankedAlone: means("alone") }),
-    comparison: Object.fromEntries(rows.map((row) => [row.measure, row.comparison])),
+    comparison: comparisons(rows),
+    ...(against === undefined
+      ? {}
+      : {
+          against: {
+            run: against.run,
+            ...means("firstStage", against.rows),
+            comparison: comparisons(against.rows),
+          },
+        }),
     pairs: scored.pairs,
     cachedPairs: scored.cached,
     failed: scored.failed,
@@ -35,34 +52,7 @@ export function toJson(
 }
 
 /** The same for a terminal. */
-export function show(
-  rows: ReportData["rows"],
-  advice: DepthAdvice,
-  cascade: DepthAdvice | undefined,
-  scored: Pick<ScoredRun, "pairs" | "cached">,
-): string {
-  const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-  const isFused = rows.some(({ alone }) => alone !== undefined);
-  const lines = rows.map(({ measure, firstStage, reranked, alone, comparison }) => [
-    measure,
-    firstStage.mean.toFixed(4),
-    reranked.mean.toFixed(4),
-    ...(isFused ? [alone!.mean.toFixed(4)] : []),
-    signed(comparison.difference),
-    comparison.interval.map(signed).join(" … "),
-    comparison.pValue.toFixed(4),
-    `${comparison.wins}/${comparison.losses}/${comparison.ties}`,
-  ]);
-  const head = [
-    "measure",
-    "first stage",
-    "reranked",
-    ...(isFused ? ["model alone"] : []),
-    "difference",
-    "95 % interval",
-    "p",
-    "better/worse/same",
-  ];
+export function show({ rows, against, advice, cascade, scored }: Findings): string {
   const depths = advice.points.map(({ depth, value, recall, pairs, seconds }) => [
     depth,
     value.toFixed(4),
@@ -71,8 +61,9 @@ export function show(
     seconds === undefined ? "" : seconds.toFixed(1),
   ]);
   return [
-    table(head, lines),
+    comparison("first stage", rows),
     "",
+    ...(against === undefined ? [] : [comparison(basename(against.run), against.rows), ""]),
     table(["depth", advice.measure, advice.recallMeasure, "pairs", "seconds"], depths),
     ...costNote(scored),
     "",
@@ -84,6 +75,32 @@ export function show(
       ? []
       : [`Cascade: keep ${cascade.cheapest} for the second model. ${describeAdvice(cascade)}`]),
   ].join("\n");
+}
+
+function comparison(before: string, rows: ReportData["rows"]): string {
+  const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
+  const isFused = rows.some(({ alone }) => alone !== undefined);
+  const head = [
+    "measure",
+    before,
+    "reranked",
+    ...(isFused ? ["model alone"] : []),
+    "difference",
+    "95 % interval",
+    "p",
+    "better/worse/same",
+  ];
+  const lines = rows.map((row) => [
+    row.measure,
+    row.firstStage.mean.toFixed(4),
+    row.reranked.mean.toFixed(4),
+    ...(isFused ? [row.alone!.mean.toFixed(4)] : []),
+    signed(row.comparison.difference),
+    row.comparison.interval.map(signed).join(" … "),
+    row.comparison.pValue.toFixed(4),
+    `${row.comparison.wins}/${row.comparison.losses}/${row.comparison.ties}`,
+  ]);
+  return table(head, lines);
 }
 
 /** Where the seconds of the table are not what all of its pairs took. */
