@@ -112,6 +112,7 @@ export class Batcher {
         maxTokens: this.#share(),
         maxSquares: this.#maxSquares,
         maxPadding: this.#maxPadding,
+        now: Date.now(),
       });
       if (batch.length === 0) return;
       void this.#run(device, batch).finally(() => this.#fillDevices());
