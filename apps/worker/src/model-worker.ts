@@ -214,6 +214,7 @@ export class ModelWorker {
           redis,
           now: () => clock.now(),
           signal: limit.signal,
+          deadline: limit.deadline,
           rank,
           tag,
           solitude: this.#options.solitude,

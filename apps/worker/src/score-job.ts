@@ -27,6 +27,8 @@ export interface ScoreJobContext {
   /** Redis's time, in milliseconds. */
   now(): number;
   readonly signal: AbortSignal;
+  /** The job's, by this process's clock. */
+  readonly deadline: number | undefined;
   /** Core's lane for the job's pairs. */
   readonly rank: number;
   /** Handed to the batcher, for the spans of batches. */
@@ -54,7 +56,7 @@ export async function scoreJob(
   /** Documents that this model revision should not be given again. */
   readonly poison: readonly PoisonDocument[];
 }> {
-  const { reranker, rank, signal, tag, solitude, careful } = context;
+  const { reranker, rank, signal, deadline, tag, solitude, careful } = context;
   const takenAt = context.now();
   const { truncation, longDocuments, maxTokensPerDocument, returnDocuments } = job.options;
   const texts = await payloadOf(job, context.redis);
@@ -65,7 +67,7 @@ export async function scoreJob(
   };
   const returnTexts = returnDocuments === true || (job.cascade?.next.length ?? 0) > 0;
   const { firstStageScores } = job;
-  const options = { lane: rank, signal, tag };
+  const options = { lane: rank, deadline, signal, tag };
   const scored =
     careful === undefined
       ? await solitude.together(() =>

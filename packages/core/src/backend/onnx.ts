@@ -46,26 +46,40 @@ async function firstThatLoads(
   options: BackendOptions,
 ): Promise<{ session: ort.InferenceSession; device: string }> {
   const devices = options.device === "auto" ? autoDevices() : [options.device];
-  const failures: string[] = [];
+  let failure = "";
   for (const device of devices) {
     try {
       const session = await ort.InferenceSession.create(file, sessionOptions(device, options));
       return { session, device };
     } catch (error) {
-      failures.push(`${device}: ${error instanceof Error ? error.message : String(error)}`);
+      failure = withoutSource(error instanceof Error ? error.message : String(error));
     }
   }
   // The CPU is always there.
   if (devices.at(-1) === "cpu") {
-    const message = `cannot load ${file}: ${failures.at(-1)!.slice("cpu: ".length)}`;
-    throw new CoreError("model_unsupported", message, { field: "model" });
+    throw new CoreError("model_unsupported", `cannot load ${file}: ${failure}`, { field: "model" });
   }
-  throw new CoreError(
-    "device_unavailable",
-    `cannot load ${file} on device "${options.device}" (${failures.join("; ")}). ` +
-      `Devices: ${deviceNames().join(", ")}, auto. CUDA needs one more step: docs/worker.md#gpu`,
-    { field: "device" },
+  const advice = adviceFor(options.device, failure);
+  const why = advice === undefined ? failure : `${advice} (${failure})`;
+  const message = `cannot load ${file} on device "${options.device}": ${why}`;
+  throw new CoreError("device_unavailable", message, { field: "device" });
+}
+
+/** What to do about it, where that is known. */
+function adviceFor(device: string, failure: string): string | undefined {
+  const [kind] = device.split(":");
+  if (kind === "cuda" || kind === "tensorrt") return "CUDA needs one more step, docs/worker.md#gpu";
+  // Else it has met a GPU, and something else is wrong.
+  if (kind !== "webgpu" || !failure.includes("adapter")) return undefined;
+  return (
+    "no GPU is found. On Linux that takes a Vulkan loader (libvulkan1) and the GPU's driver, " +
+    "whose file VK_DRIVER_FILES names if it is not found by itself: docs/worker.md#gpu"
   );
+}
+
+/** Of `/…/file.cc:136 signature(…) condition was false. What is wrong`, what is wrong. */
+function withoutSource(message: string): string {
+  return message.trim().replace(/^\/\S+:\d+ (?:.* was false\. |.*?\)(?:::\S+)? )/u, "");
 }
 
 /** Providers by the name that users give them: ONNX Runtime's own, but for DirectML. */
@@ -88,7 +102,9 @@ function sessionOptions(
 ): ort.InferenceSession.SessionOptions {
   const [, kind = "", ordinal] = /^([a-z]+)(?::(\d+))?$/u.exec(device) ?? [];
   const name = PROVIDERS[kind];
-  if (name === undefined) throw new Error(`there is no device of this name`);
+  if (name === undefined) {
+    throw new Error(`there is no device of this name, but ${deviceNames().join(", ")} and auto`);
+  }
   const provider = {
     name,
     ...(ordinal === undefined ? {} : { deviceId: Number(ordinal) }),

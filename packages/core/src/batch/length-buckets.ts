@@ -1,14 +1,9 @@
+import { Line, type InLine } from "./line.ts";
 import type { LengthCount, Plan } from "./plan.ts";
 
-/** Two columns rather than an object for each pair: there are hundreds of thousands a second. */
-interface Bucket<P> {
-  readonly pairs: P[];
-  readonly since: number[];
-}
-
-/** The pairs of one lane by their exact length, each length first come, first out. */
-export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): boolean }> {
-  readonly #buckets = new Map<number, Bucket<P>>();
+/** The pairs of one lane by their exact length. */
+export class LengthBuckets<P extends InLine & { readonly tokens: number }> {
+  readonly #lines = new Map<number, Line<P>>();
   /** The lengths in ascending order. */
   readonly #lengths: number[] = [];
   #size = 0;
@@ -24,14 +19,12 @@ export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): b
 
   /** @param since The number of the batch that is next while the pair comes. */
   add(pair: P, since: number): void {
-    const bucket = this.#buckets.get(pair.tokens);
-    if (bucket !== undefined) {
-      bucket.pairs.push(pair);
-      bucket.since.push(since);
-    } else {
-      this.#buckets.set(pair.tokens, { pairs: [pair], since: [since] });
+    let line = this.#lines.get(pair.tokens);
+    if (line === undefined) {
+      this.#lines.set(pair.tokens, (line = new Line()));
       this.#lengths.splice(this.#placeOf(pair.tokens), 0, pair.tokens);
     }
+    line.add(pair, since);
     this.#size++;
     this.#tokens += pair.tokens;
   }
@@ -39,30 +32,38 @@ export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): b
   /** When the pair came that has waited longest, and its length. */
   oldest(): { since: number; tokens: number } | undefined {
     let oldest: { since: number; tokens: number } | undefined;
-    for (const [tokens, { since }] of this.#buckets) {
-      const [first] = since;
-      if (oldest === undefined || first! < oldest.since) oldest = { since: first!, tokens };
+    for (const [tokens, { oldestSince: since }] of this.#lines) {
+      if (oldest === undefined || since < oldest.since) oldest = { since, tokens };
     }
     return oldest;
+  }
+
+  /** The nearest deadline, and the length of the pair that has it. */
+  mostPressing(): { deadline: number; tokens: number } | undefined {
+    let first: { deadline: number; tokens: number } | undefined;
+    for (const [tokens, { nearestDeadline: deadline }] of this.#lines) {
+      if (deadline < (first?.deadline ?? Infinity)) first = { deadline, tokens };
+    }
+    return first;
   }
 
   /** By ascending length. */
   counts(): LengthCount[] {
     return this.#lengths.map((tokens) => ({
       tokens,
-      pairs: this.#buckets.get(tokens)!.pairs.length,
+      pairs: this.#lines.get(tokens)!.size,
     }));
   }
 
-  remove(plan: Plan): P[] {
+  /** Of each length those first whose deadline comes until then, the nearest before all; then the oldest. */
+  remove(plan: Plan, until: number = -Infinity): P[] {
     const removed: P[] = [];
     for (const { tokens, rows } of plan) {
-      const bucket = this.#buckets.get(tokens)!;
-      for (const pair of bucket.pairs.splice(0, rows)) removed.push(pair);
-      bucket.since.splice(0, rows);
+      const line = this.#lines.get(tokens)!;
+      for (const pair of line.take(rows, until)) removed.push(pair);
       this.#size -= rows;
       this.#tokens -= rows * tokens;
-      if (bucket.pairs.length === 0) this.#forget(tokens);
+      if (line.size === 0) this.#forget(tokens);
     }
     return removed;
   }
@@ -70,28 +71,19 @@ export class LengthBuckets<P extends { readonly tokens: number; isAbandoned(): b
   /** Returns the pairs that nobody wants any more. */
   dropAbandoned(): P[] {
     const abandoned: P[] = [];
-    for (const [tokens, bucket] of this.#buckets) {
-      const kept: Bucket<P> = { pairs: [], since: [] };
-      for (const [index, pair] of bucket.pairs.entries()) {
-        if (pair.isAbandoned()) {
-          abandoned.push(pair);
-          continue;
-        }
-        kept.pairs.push(pair);
-        kept.since.push(bucket.since[index]!);
+    for (const [tokens, line] of this.#lines) {
+      for (const pair of line.dropAbandoned()) {
+        abandoned.push(pair);
+        this.#size--;
+        this.#tokens -= tokens;
       }
-      const dropped = bucket.pairs.length - kept.pairs.length;
-      if (dropped === 0) continue;
-      this.#size -= dropped;
-      this.#tokens -= dropped * tokens;
-      if (kept.pairs.length > 0) this.#buckets.set(tokens, kept);
-      else this.#forget(tokens);
+      if (line.size === 0) this.#forget(tokens);
     }
     return abandoned;
   }
 
   #forget(tokens: number): void {
-    this.#buckets.delete(tokens);
+    this.#lines.delete(tokens);
     this.#lengths.splice(this.#placeOf(tokens), 1);
   }
 

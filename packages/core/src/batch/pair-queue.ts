@@ -8,6 +8,8 @@ export interface WaitingPair {
   readonly tokens: number;
   /** 0 is the most urgent lane. */
   readonly lane: number;
+  /** Milliseconds since 1970. */
+  readonly deadline?: number | undefined;
   /** True once nobody wants the score any more; such a pair is dropped instead of scored. */
   isAbandoned(): boolean;
 }
@@ -16,6 +18,8 @@ export interface TakeOptions extends BatchSize {
   readonly cost: Cost;
   /** Largest share of the batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
+  /** Milliseconds since 1970. */
+  readonly now: number;
 }
 
 /**
@@ -27,8 +31,10 @@ export interface TakeOptions extends BatchSize {
  *   oldest pair it is that pair's turn, whatever its lane, so that no lane starves.
  * - Within a lane the batch is the most efficient one (`plan.ts`), and what fits in beside it without
  *   making it longer is taken from the other lanes too.
- * - A pair that has seen {@link MAX_AGE} batches go by is in the next batch of its lane, so within a lane
- *   a pair waits at most MAX_AGE batches and one for each pair that is older.
+ * - A pair whose deadline comes within {@link HORIZON_MS} is in the next batch of its lane, the nearest deadline before
+ *   all, and the batch is planned around it.
+ * - A pair that has seen {@link MAX_AGE} batches go by is in the next batch of its lane. Where deadlines press too, the two
+ *   take turns, so within a lane a pair waits at most MAX_AGE batches and two for each pair that is older.
  *
  * Nothing ever waits for company: whoever asks gets a batch while there is a pair.
  */
@@ -37,6 +43,8 @@ export class PairQueue<P extends WaitingPair> {
   #batches = 0;
   /** Batches in a row that left the oldest pair's lane waiting. */
   #passedOver = 0;
+  /** Lanes whose last batch was a deadline's. */
+  readonly #hurried = new Set<number>();
 
   /** Waiting pairs. */
   get size(): number {
@@ -69,10 +77,17 @@ export class PairQueue<P extends WaitingPair> {
     const lane = this.#laneOnTurn();
     if (lane === undefined) return [];
     const own = this.#lanes[lane]!;
-    const { since, tokens } = own.oldest()!;
-    const isDue = this.#batches - since >= MAX_AGE;
-    const plan = planBatch(own.counts(), { ...options, anchor: isDue ? tokens : undefined });
-    const batch = own.remove(plan);
+    const oldest = own.oldest()!;
+    const isDue = this.#batches - oldest.since >= MAX_AGE;
+    const first = own.mostPressing();
+    const until = options.now + HORIZON_MS;
+    const isPressed = first !== undefined && first.deadline <= until;
+    const isHurried = isPressed && !(isDue && this.#hurried.has(lane));
+    if (isHurried) this.#hurried.add(lane);
+    else this.#hurried.delete(lane);
+    const anchor = isHurried ? first.tokens : isDue ? oldest.tokens : undefined;
+    const plan = planBatch(own.counts(), { ...options, anchor });
+    const batch = own.remove(plan, isHurried ? until : undefined);
     this.#batches++;
     const company = lane <= LAST_URGENT_LANE ? [] : this.#lanes.filter((other) => other !== own);
     for (const other of company) fillUp(batch, other, options);
@@ -97,6 +112,11 @@ export class PairQueue<P extends WaitingPair> {
 export const LAST_URGENT_LANE = 2;
 /** Batches that a pair may see go by; large enough for pairs of its length to arrive meanwhile. */
 export const MAX_AGE = 16;
+/**
+ * A later deadline needs no hurry: three times what a worker has in hand (`apps/worker/src/intake.ts`) is through by then
+ * as it comes, and in that order batches are at their best.
+ */
+export const HORIZON_MS = 1_000;
 /** So many batches in a row may pass over the oldest pair. */
 export const OTHERS_TURN = 7;
 

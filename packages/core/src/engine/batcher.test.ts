@@ -39,7 +39,11 @@ function batcherOn(
     }
   };
   const device = { name: "fake", inFlight: 0, inFlightUpTo: () => 0, isSilent: false, run };
-  return new Batcher([...others, device as unknown as Device], {
+  return batcherOf([...others, device as unknown as Device]);
+}
+
+function batcherOf(devices: readonly Device[]): Batcher {
+  return new Batcher(devices, {
     cost: new CostModel([
       { rows: 1, length: 50, ms: 1 },
       { rows: 10, length: 100, ms: 10.5 },
@@ -145,4 +149,61 @@ test("a request without pairs leaves nothing on its caller's signal", async () =
   const listen = vi.spyOn(signal, "addEventListener");
   await batcherOn((pair) => pair).score(pairsOf([]), { signal });
   expect(listen).not.toHaveBeenCalled();
+});
+
+/** A device that answers when it is told to, and what it was given. */
+function heldDevice(): { device: Device; batches: number[][]; answer: () => Promise<void> } {
+  const batches: number[][] = [];
+  const underWay: (() => void)[] = [];
+  const run = ({ ids, offsets }: TokenBatch): Promise<unknown> => {
+    const pairs = Array.from(offsets.subarray(1), (_, row) => ids[2 * row]!);
+    batches.push(pairs);
+    const reply = { logits: Float32Array.from(pairs), durationMs: 50 };
+    return new Promise((resolve) => underWay.push(() => resolve(reply)));
+  };
+  const inFlightUpTo = (): number => underWay.length;
+  const answer = async (): Promise<void> => {
+    underWay.shift()?.();
+    await new Promise(setImmediate);
+  };
+  return { device: { name: "fake", inFlightUpTo, run } as unknown as Device, batches, answer };
+}
+
+const bulk = Array.from({ length: 200 }, (_, i) => 1_000 + i);
+
+test("what has a near deadline is in the next batch, and what has a far one waits", async () => {
+  const { device, batches, answer } = heldDevice();
+  const batcher = batcherOf([device]);
+  const others = batcher.score(pairsOf(bulk), {});
+  const now = Date.now();
+  const far = batcher.score(pairsOf([30]), { deadline: now + 3_600_000 });
+  const later = batcher.score(pairsOf([20]), { deadline: now + 600 });
+  const near = batcher.score(pairsOf([10, 11]), { deadline: now + 300 });
+  const sent = batches.length;
+  await answer();
+  expect(batches[sent]!.slice(0, 4)).toEqual([10, 11, 20, 1_000 + 32 * sent]);
+  expect(batches[sent]).not.toContain(30);
+  while (batches.flat().length < 204) await answer();
+  for (const _ of batches) await answer();
+  await Promise.all([others, far, later, near]);
+});
+
+test("a pair with a near deadline does not lean on an equal one that has time", async () => {
+  const { device, batches, answer } = heldDevice();
+  const batcher = batcherOf([device]);
+  const shared = (numbers: readonly number[]): EncodedPairs => ({
+    ...pairsOf(numbers),
+    hashes: Int32Array.from(numbers),
+  });
+  const deadline = Date.now() + 300;
+  const others = batcher.score(shared(bulk), {});
+  const urgent = batcher.score(shared([1_199]), { deadline });
+  const patient = batcher.score(shared([1_199]), {});
+  const sent = batches.length;
+  await answer();
+  expect(batches[sent]![0]).toBe(1_199);
+  while (batches.flat().length < 201) await answer();
+  for (const _ of batches) await answer();
+  await Promise.all([others, urgent, patient]);
+  expect(batcher.sharedPairs).toBe(1);
 });

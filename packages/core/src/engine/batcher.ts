@@ -89,7 +89,7 @@ export class Batcher {
     if (hash === undefined) return this.#queue.add(pair);
     const twin = this.#byHash.get(hash);
     // A bulk pair may be waiting for long, so an urgent one does not lean on it.
-    const isFit = twin !== undefined && twin.lane <= pair.lane && !twin.isAbandoned();
+    const isFit = twin?.isNoLessUrgentThan(pair) === true && !twin.isAbandoned();
     if (isFit && twin.isSameAs(pair)) {
       twin.share(pair);
       this.#shared++;
@@ -112,6 +112,7 @@ export class Batcher {
         maxTokens: this.#share(),
         maxSquares: this.#maxSquares,
         maxPadding: this.#maxPadding,
+        now: Date.now(),
       });
       if (batch.length === 0) return;
       void this.#run(device, batch).finally(() => this.#fillDevices());

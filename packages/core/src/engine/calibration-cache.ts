@@ -2,7 +2,8 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import type { Calibration } from "./calibration.ts";
+import type { CostSample } from "../batch/cost.ts";
+import type { Calibration, CoreSplit } from "./calibration.ts";
 
 /** What a calibration holds for: nothing of it may change. */
 export interface CalibrationKey {
@@ -14,8 +15,8 @@ export interface CalibrationKey {
 }
 
 /**
- * Calibrations as JSON files in a folder, one a key and machine type. A file that cannot be read is as
- * good as none: measuring again is always possible.
+ * Calibrations as JSON files in a folder, one a key and machine type. A file that cannot be read, or holds
+ * what is no calibration, is as good as none: measuring again is always possible.
  */
 export class CalibrationCache {
   readonly #folder: string;
@@ -28,9 +29,10 @@ export class CalibrationCache {
     try {
       const { key: stored, calibration } = JSON.parse(await readFile(this.file(key), "utf8")) as {
         key: unknown;
-        calibration: Calibration;
+        calibration: unknown;
       };
-      return JSON.stringify(stored) === JSON.stringify(whole(key)) ? calibration : undefined;
+      const isOfKey = JSON.stringify(stored) === JSON.stringify(whole(key));
+      return isOfKey && isCalibration(calibration, key.threads) ? calibration : undefined;
     } catch {
       return undefined;
     }
@@ -70,4 +72,45 @@ function whole(key: CalibrationKey): object {
     cpu: all[0]?.model,
     cores: all.length,
   };
+}
+
+function isCalibration(value: unknown, threads: number): value is Calibration {
+  if (!isRecord<Calibration>(value)) return false;
+  const { split, samples, kneeTokens, maxSquares, bytesPerToken, measuredAt } = value;
+  return (
+    isSplit(split, threads) &&
+    Array.isArray(samples) &&
+    samples.length > 0 &&
+    samples.every(isSample) &&
+    isAboveZero(kneeTokens) &&
+    (maxSquares === undefined || isAboveZero(maxSquares)) &&
+    (bytesPerToken === 0 || isAboveZero(bytesPerToken)) &&
+    typeof measuredAt === "string" &&
+    !Number.isNaN(Date.parse(measuredAt))
+  );
+}
+
+function isSplit(value: unknown, threads: number): boolean {
+  if (!isRecord<CoreSplit>(value)) return false;
+  const { sessions, intraOpThreads } = value;
+  if (!isCount(sessions) || !isCount(intraOpThreads)) return false;
+  return sessions * intraOpThreads <= threads;
+}
+
+function isSample(value: unknown): boolean {
+  if (!isRecord<CostSample>(value)) return false;
+  return isCount(value.rows) && isCount(value.length) && isAboveZero(value.ms);
+}
+
+function isRecord<Shape>(value: unknown): value is { readonly [Field in keyof Shape]?: unknown } {
+  return typeof value === "object" && value !== null;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && isAboveZero(value);
+}
+
+/** JSON has numbers that are infinite here, 1e999. */
+function isAboveZero(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value > 0;
 }

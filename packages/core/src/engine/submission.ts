@@ -19,6 +19,11 @@ export interface SubmitOptions {
    * Default 3.
    */
   readonly lane?: number | undefined;
+  /**
+   * Milliseconds since 1970, by this process's clock. Within its lane what has less than a second left goes first. Ends
+   * nothing: that is the signal's.
+   */
+  readonly deadline?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Handed back in the report of every batch that holds a pair of this request. */
   readonly tag?: unknown;
@@ -30,6 +35,7 @@ export const DEFAULT_LANE = 3;
 export class Submission {
   readonly pairs: EncodedPairs;
   readonly lane: number;
+  readonly deadline: number | undefined;
   readonly tag: unknown;
   readonly #logits: Float64Array;
   readonly #failures = new Map<number, CoreFailure>();
@@ -46,6 +52,7 @@ export class Submission {
   constructor(pairs: EncodedPairs, options: SubmitOptions, onAbandon: () => void) {
     this.pairs = pairs;
     this.lane = options.lane ?? DEFAULT_LANE;
+    this.deadline = options.deadline;
     this.tag = options.tag;
     this.#remaining = pairs.offsets.length - 1;
     this.#logits = new Float64Array(this.#remaining).fill(Number.NaN);
@@ -103,6 +110,15 @@ export class QueuedPair implements WaitingPair {
 
   get lane(): number {
     return this.submission.lane;
+  }
+
+  get deadline(): number | undefined {
+    return this.submission.deadline;
+  }
+
+  /** Whether it comes up no later than the other would. */
+  isNoLessUrgentThan({ lane, deadline = Infinity }: QueuedPair): boolean {
+    return this.lane <= lane && (this.deadline ?? Infinity) <= deadline;
   }
 
   /** Equal for equal pairs; undefined if they are not to be shared. */

@@ -1,0 +1,97 @@
+import { DeadlineHeap } from "./deadline-heap.ts";
+
+/** What a line asks of those that wait in it. */
+export interface InLine {
+  readonly deadline?: number | undefined;
+  isAbandoned(): boolean;
+}
+
+/**
+ * The waiting pairs of one length: first come, first out, unless a deadline presses.
+ *
+ * Two columns rather than an object for each pair: there are hundreds of thousands a second. Who is taken out of turn
+ * leaves a hole, which goes with those before it, so that nobody has to move up.
+ */
+export class Line<P extends InLine> {
+  #pairs: (P | undefined)[] = [];
+  #since: number[] = [];
+  /** Places are counted from the first pair of all; so many have gone from the front. */
+  #gone = 0;
+  #size = 0;
+  /** Of pairs with a deadline; those that went in their turn may still stand in it. */
+  #byDeadline = new DeadlineHeap();
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** When the first came; there is one. */
+  get oldestSince(): number {
+    return this.#since[0]!;
+  }
+
+  /** Infinity if nobody has one. */
+  get nearestDeadline(): number {
+    while (this.#byDeadline.place < this.#gone) this.#byDeadline.pop();
+    return this.#byDeadline.deadline;
+  }
+
+  add(pair: P, since: number): void {
+    this.#pairs.push(pair);
+    this.#since.push(since);
+    this.#size++;
+    if (pair.deadline === undefined) return;
+    // Those that have gone with far deadlines would never come to the top, where they are noticed.
+    if (this.#byDeadline.size >= 2 * this.#size + 16) this.#sortAgain();
+    else this.#byDeadline.push(pair.deadline, this.#gone + this.#pairs.length - 1);
+  }
+
+  /** Removes so many: those whose deadline comes until then, the nearest first, then the oldest. */
+  take(rows: number, until: number): P[] {
+    const taken: P[] = [];
+    while (taken.length < rows && this.nearestDeadline <= until) {
+      const at = this.#byDeadline.place - this.#gone;
+      this.#byDeadline.pop();
+      taken.push(this.#pairs[at]!);
+      this.#pairs[at] = undefined;
+    }
+    let end = 0;
+    for (; taken.length < rows; end++) {
+      const pair = this.#pairs[end];
+      if (pair !== undefined) taken.push(pair);
+    }
+    while (end < this.#pairs.length && this.#pairs[end] === undefined) end++;
+    this.#pairs.splice(0, end);
+    this.#since.splice(0, end);
+    this.#gone += end;
+    this.#size -= rows;
+    return taken;
+  }
+
+  /** Removes and returns those that nobody wants any more. */
+  dropAbandoned(): P[] {
+    const dropped: P[] = [];
+    const kept: P[] = [];
+    const since: number[] = [];
+    for (const [at, pair] of this.#pairs.entries()) {
+      if (pair?.isAbandoned() === true) dropped.push(pair);
+      else if (pair !== undefined) {
+        kept.push(pair);
+        since.push(this.#since[at]!);
+      }
+    }
+    if (dropped.length === 0) return dropped;
+    this.#pairs = kept;
+    this.#since = since;
+    this.#size = kept.length;
+    this.#sortAgain();
+    return dropped;
+  }
+
+  #sortAgain(): void {
+    this.#byDeadline = new DeadlineHeap();
+    for (const [at, pair] of this.#pairs.entries()) {
+      if (pair?.deadline !== undefined) this.#byDeadline.push(pair.deadline, this.#gone + at);
+    }
+  }
+}
