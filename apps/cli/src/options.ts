@@ -17,3 +17,15 @@ export function positive(text: string): number {
   if (/^[1-9]\d*$/u.test(text)) return Number(text);
   throw new InvalidArgumentError("must be a whole number of at least 1.");
 }
+
+export function jsonObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      return value as Record<string, unknown>;
+    }
+  } catch {
+    // Said below.
+  }
+  throw new InvalidArgumentError("must be a JSON object.");
+}

@@ -263,6 +263,11 @@ test("load refuses a device or dtype that is not there, naming those that are", 
     code: "device_unavailable",
     field: "device",
   });
+  const deviceOptions = { preferredLayout: "NCHW" };
+  await expect(Reranker.load(boxFolder, { deviceOptions })).rejects.toMatchObject({
+    code: "device_unavailable",
+    field: "deviceOptions",
+  });
   await expect(Reranker.load(boxFolder, { dtype: "q4" })).rejects.toThrow(
     /has no q4 weights; it has fp32/u,
   );

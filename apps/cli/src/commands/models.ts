@@ -1,6 +1,6 @@
 import { boxFolder } from "@rankfleet/worker";
 import { type Command, Option } from "commander";
-import { positive } from "../options.ts";
+import { jsonObject, positive } from "../options.ts";
 import { quantizeModel } from "./models/quantize.ts";
 import { showModel } from "./models/show.ts";
 
@@ -11,7 +11,13 @@ export function configureModels(models: Command): void {
     .argument("[folder]", "model folder", boxFolder())
     .option("--dtype <dtype>", "which of the folder's weights to load")
     .option("--device <device>", "cpu, cuda, webgpu … or auto", "auto")
+    .option(
+      "--device-options <json>",
+      "ONNX Runtime's options of the device's provider, as for a worker",
+      jsonObject,
+    )
     .option("--threads <number>", "CPU threads for forward passes, at most one a core", positive)
+    .option("--max-tokens <number>", "longest pair, as for a worker", positive)
     .option("--again", "measure again, whatever the cache has")
     .option("--json", "print JSON")
     .addHelpText("after", "\nExample:\n  rankfleet models show models/box --threads 2")

@@ -8,6 +8,10 @@ import type { Backend, BackendOptions, Tensor } from "./backend.ts";
 
 /** ONNX Runtime, all execution providers; the only file that knows `onnxruntime-node`. */
 export async function openOnnx(file: string, options: BackendOptions): Promise<Backend> {
+  if (options.device === "auto" && options.deviceOptions !== undefined) {
+    const message = `device options need a device: with "auto" nobody knows which provider they are meant for`;
+    throw new CoreError("device_unavailable", message, { field: "deviceOptions" });
+  }
   const { session, device } = await firstThatLoads(file, options);
   return {
     facts: {
@@ -108,8 +112,7 @@ function sessionOptions(
   const provider = {
     name,
     ...(ordinal === undefined ? {} : { deviceId: Number(ordinal) }),
-    // Of `auto` nobody knows which device the options were meant for.
-    ...(options.device === "auto" ? {} : options.deviceOptions),
+    ...options.deviceOptions,
   };
   return {
     executionProviders: [provider],

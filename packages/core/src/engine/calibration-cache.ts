@@ -12,6 +12,8 @@ export interface CalibrationKey {
   readonly device: string;
   readonly threads: number;
   readonly runtime: string;
+  /** The execution provider's. */
+  readonly deviceOptions?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -60,7 +62,7 @@ export class CalibrationCache {
 }
 
 function whole(key: CalibrationKey): object {
-  const { revision, dtype, device, threads, runtime } = key;
+  const { revision, dtype, device, threads, runtime, deviceOptions } = key;
   const all = cpus();
   return {
     version: 2,
@@ -69,6 +71,7 @@ function whole(key: CalibrationKey): object {
     device,
     threads,
     runtime,
+    deviceOptions,
     cpu: all[0]?.model,
     cores: all.length,
   };

@@ -156,6 +156,7 @@ async function openDevices(
     device: first!.name,
     threads,
     runtime: first!.runtime,
+    deviceOptions,
   };
   const known = options.isRecalibrating ? undefined : await cache.read(key);
   if (known !== undefined) {

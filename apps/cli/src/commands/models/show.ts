@@ -5,7 +5,9 @@ import { table } from "../../print.ts";
 interface ShowFlags {
   readonly dtype?: string;
   readonly device: string;
+  readonly deviceOptions?: Record<string, unknown>;
   readonly threads?: number;
+  readonly maxTokens?: number;
   readonly again?: boolean;
   readonly json?: boolean;
 }
@@ -15,7 +17,9 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
   const reranker = await Reranker.load(folder, {
     dtype: flags.dtype,
     device: flags.device,
+    deviceOptions: flags.deviceOptions,
     threads: flags.threads,
+    maxTokens: flags.maxTokens,
     calibrationFolder: calibrationFolder(),
     isRecalibrating: flags.again,
   });
@@ -23,9 +27,10 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
     const { facts, devices, calibration, deviation, deviatesBy, maxBatchTokens } = reranker;
     const [device] = devices;
     const { cost } = new CostModel(calibration!.samples);
-    const { split, kneeTokens, bytesPerToken, measuredAt, samples } = calibration!;
+    const { split, kneeTokens, maxSquares, bytesPerToken, measuredAt, samples } = calibration!;
     const best = (length: number): number => {
-      const rows = Math.max(1, Math.floor(maxBatchTokens / length));
+      const tokens = Math.min(maxBatchTokens, (maxSquares ?? Infinity) / length);
+      const rows = Math.max(1, Math.floor(tokens / length));
       return (1000 * devices.length * rows) / predictMs(cost, rows, length);
     };
     const lengths = [32, 128, 512].filter((length) => length <= facts.maxTokens);
@@ -44,6 +49,7 @@ export async function showModel(folder: string, flags: ShowFlags): Promise<void>
           split,
           kneeTokens,
           maxBatchTokens,
+          maxSquares,
           cost,
           bytesPerToken,
           measuredAt,
