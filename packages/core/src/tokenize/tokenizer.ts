@@ -123,13 +123,28 @@ function placeToCut(text: string, from: number): number {
 /** A lone surrogate: `toWellFormed` keeps it out of every text, so a renamed entry matches nothing. */
 const UNMATCHABLE = "\uD800";
 
+/** A copy; entry by entry it would take a third of the time in which a small model loads. */
+function renamed(
+  vocab: Readonly<Record<string, number>>,
+  pieces: Iterable<string>,
+): Record<string, number> {
+  const copy = { ...vocab };
+  for (const piece of pieces) {
+    const id = copy[piece];
+    if (id === undefined) continue;
+    delete copy[piece];
+    copy[UNMATCHABLE + piece] = id;
+  }
+  return copy;
+}
+
 function withoutSpecialTokens(json: TokenizerJson): object {
   const special = new Set((json.added_tokens ?? []).filter((t) => t.special).map((t) => t.content));
   const rename = (piece: string): string => (special.has(piece) ? UNMATCHABLE + piece : piece);
   const { vocab, unk_token: unknown } = json.model;
   const renamedVocab = Array.isArray(vocab)
     ? vocab.map(([piece, score]: readonly [string, number]) => [rename(piece), score])
-    : Object.fromEntries(Object.entries(vocab).map(([piece, id]) => [rename(piece), id]));
+    : renamed(vocab as Readonly<Record<string, number>>, special);
   return {
     ...json,
     truncation: null,
