@@ -1,9 +1,10 @@
 import { Reranker, type BatchReport, type KeptFailure, type ScoreCache } from "@rankfleet/core";
 import {
+  agreeOnReference,
   PoisonList,
   PoisonStore,
   RedisScoreCache,
-  requireSameScores,
+  withOwnReference,
   type ModelOffer,
   type ModelRegistry,
 } from "@rankfleet/queue";
@@ -120,8 +121,8 @@ function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): S
 }
 
 /**
- * What to offer under each name. Whoever serves a model already has recorded how it scores, and this
- * worker joins only if it scores likewise.
+ * What to offer under each name. Whoever served a model first has recorded how it scores, and this worker
+ * joins only if it scores likewise, or is to replace that.
  *
  * @throws RankfleetError `model_mismatch`.
  */
@@ -136,11 +137,11 @@ export async function agree(
     const { facts, reference } = reranker;
     const { revision, dtype, maxTokens } = facts;
     const offer = { model, revision, dtype, maxTokens, reference };
-    const agreed = await registry.join(model, worker, (recorded) => {
-      if (recorded === undefined || isReplacing) return offer;
-      requireSameScores(offer, recorded);
-      return { ...offer, reference: recorded.reference ?? reference };
-    });
+    const agreed = await registry.join(model, worker, (recorded) =>
+      isReplacing
+        ? withOwnReference(offer, worker.now())
+        : agreeOnReference(offer, recorded, worker.now()),
+    );
     offers.set(model, agreed);
   }
   return offers;

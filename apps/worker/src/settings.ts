@@ -165,7 +165,7 @@ export const workerSettings: {
     env: "RANKFLEET_REPLACE_REFERENCE",
     parse: yesOrNo(),
     default: false,
-    help: "Serve although other workers of this model score otherwise: for a new revision under its old name.",
+    help: "Record this worker's scores as the model's reference, in place of other ones: once, for a new revision under its old name.",
   },
   redis: {
     flag: "--redis <url>",
