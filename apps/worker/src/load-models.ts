@@ -1,4 +1,4 @@
-import { Reranker, type BatchReport, type KeptFailure, type ScoreCache } from "@rankfleet/core";
+import { Reranker, type BatchReport } from "@rankfleet/core";
 import {
   agreeOnReference,
   PoisonList,
@@ -7,18 +7,20 @@ import {
   withOwnReference,
   type ModelOffer,
   type ModelRegistry,
+  type RedisClock,
 } from "@rankfleet/queue";
 import type { Keys } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
+import { knownScores } from "./known-scores.ts";
 import { calibrationFolder, type ModelSpec, type WorkerSettings } from "./settings.ts";
 import { traceBatch } from "./spans.ts";
-import { coreFailure } from "./verdict.ts";
 
 interface LoadContext {
   readonly redis: Redis;
   readonly keys: Keys;
+  readonly clock: RedisClock;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -49,7 +51,7 @@ export async function loadModels(
 async function load(
   spec: ModelSpec,
   settings: WorkerSettings,
-  { redis, keys, metrics, log }: LoadContext,
+  { redis, keys, clock, metrics, log }: LoadContext,
 ): Promise<LoadedModel> {
   const start = performance.now();
   const model = spec.id;
@@ -66,11 +68,10 @@ async function load(
     calibrationFolder: calibrationFolder(settings.cacheFolder),
     cache: ({ revision }) => {
       poison = new PoisonList(new PoisonStore(redis, keys), { model, revision });
-      const options = { model, revision, maxPairs, ttlMs };
-      return knownScores(
-        maxPairs === 0 ? undefined : new RedisScoreCache(redis, keys, options),
-        poison,
-      );
+      if (maxPairs === 0) return knownScores(undefined, poison);
+      const options = { model, revision, maxPairs, ttlMs, now: () => clock.now() };
+      const scores = new RedisScoreCache(redis, keys, options);
+      return knownScores(scores, poison);
     },
     // Not before the scores are on their way: somebody waits for those.
     onBatch: (report) => void setImmediate(() => countBatch(metrics, model, report)),
@@ -100,24 +101,6 @@ async function load(
     );
   }
   return { reranker, poison: poison! };
-}
-
-/** What need not be scored, or must not be. */
-function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): ScoreCache {
-  const failureOf = (digest: string): KeptFailure | undefined => {
-    const failure = poison.failureOf(digest);
-    return failure === undefined ? undefined : { failure: coreFailure(failure) };
-  };
-  return {
-    get isIdle() {
-      return scores === undefined && poison.isEmpty;
-    },
-    get: async (digests) => {
-      const known = (await scores?.get(digests)) ?? [];
-      return digests.map((digest, index) => known[index] ?? failureOf(digest));
-    },
-    put: (all) => scores?.put(all),
-  };
 }
 
 /**

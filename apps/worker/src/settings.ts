@@ -143,7 +143,7 @@ export const workerSettings: {
     env: "RANKFLEET_SCORE_CACHE_PAIRS",
     parse: wholeNumber({ min: 0 }),
     default: 1_000_000,
-    help: "Most scores of a model revision that Redis keeps for pairs that come again (90 bytes each); 0: none.",
+    help: "Most scores of a model revision that Redis keeps for pairs that come again (100 bytes each); 0: none.",
   },
   scoreCacheTtlMs: {
     flag: "--score-cache-ttl-ms <number>",
