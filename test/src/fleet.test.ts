@@ -96,6 +96,7 @@ test("a pair that any worker has scored is not computed again", async () => {
   expect(again.results).toEqual(before.results);
   expect(await metric(other, 'rankfleet_pairs_total{model="box"}')).toBe(0);
   expect(await metric(other, 'rankfleet_pairs_cached_total{model="box"}')).toBe(20);
+  expect(await metric(other, 'rankfleet_score_cache_hit_ratio{model="box"}')).toBe(1);
   // Another query is another pair; the same text beside new ones is not.
   const mixed = { ...first!, documents: [...first!.documents.slice(0, 5), "a new document"] };
   expect((await client.rerank(mixed)).usage).toMatchObject({ pairs: 6, cachedPairs: 5 });

@@ -62,6 +62,7 @@ test("what was asked for of late stays, and what was not goes", async () => {
   keep(cache, names("c"));
   expect(await hits(cache, names("a"))).toBe(20);
   expect(await hits(cache, names("b"))).toBe(0);
+  expect(cache.counts).toEqual({ asked: 80, found: 60 });
 });
 
 test("asking for a score does not lengthen its time to live", async () => {

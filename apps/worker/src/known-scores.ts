@@ -19,3 +19,18 @@ export function knownScores(scores: RedisScoreCache | undefined, poison: PoisonL
     put: (all) => scores?.put(all),
   };
 }
+
+/**
+ * Reads the share of documents that a cache knew, of those asked for since the last reading; while none is asked for, the
+ * last share stands. Undefined before the first.
+ */
+export function hitRatio(scores: Pick<RedisScoreCache, "counts">): () => number | undefined {
+  let last = { asked: 0, found: 0 };
+  let ratio: number | undefined;
+  return () => {
+    const { asked, found } = scores.counts;
+    if (asked > last.asked) ratio = (found - last.found) / (asked - last.asked);
+    last = { asked, found };
+    return ratio;
+  };
+}

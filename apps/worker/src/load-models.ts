@@ -13,7 +13,7 @@ import type { Keys } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
-import { knownScores } from "./known-scores.ts";
+import { hitRatio, knownScores } from "./known-scores.ts";
 import { calibrationFolder, type ModelSpec, type WorkerSettings } from "./settings.ts";
 import { traceBatch } from "./spans.ts";
 
@@ -71,6 +71,7 @@ async function load(
       if (maxPairs === 0) return knownScores(undefined, poison);
       const options = { model, revision, maxPairs, ttlMs, now: () => clock.now() };
       const scores = new RedisScoreCache(redis, keys, options);
+      observeHits(metrics, model, scores);
       return knownScores(scores, poison);
     },
     // Not before the scores are on their way: somebody waits for those.
@@ -101,6 +102,14 @@ async function load(
     );
   }
   return { reranker, poison: poison! };
+}
+
+function observeHits(metrics: Metrics, model: string, scores: RedisScoreCache): void {
+  const read = hitRatio(scores);
+  metrics.scoreCacheHits.observe(() => {
+    const value = read();
+    return value === undefined ? [] : [{ value, labels: { model } }];
+  });
 }
 
 /**

@@ -33,6 +33,8 @@ export class RedisScoreCache {
   readonly #put: Script;
   #isInTheWay = false;
   #nextLook = 0;
+  #asked = 0;
+  #found = 0;
 
   constructor(redis: Redis, keys: Keys, options: ScoreCacheOptions) {
     const { model, revision } = options;
@@ -44,8 +46,14 @@ export class RedisScoreCache {
     this.#now = options.now;
   }
 
+  /** How many documents were asked for here, and how many of them were known. */
+  get counts(): CacheCounts {
+    return { asked: this.#asked, found: this.#found };
+  }
+
   /** One entry for each digest; `undefined` where nothing is known. Never rejects. */
   async get(digests: readonly string[]): Promise<readonly (KeptScore | undefined)[]> {
+    this.#asked += digests.length;
     try {
       const [young, old] = await Promise.all(
         [this.#young, this.#old].map((key) => this.#redis.hmget(key, ...digests)),
@@ -56,6 +64,7 @@ export class RedisScoreCache {
         const value = young?.[index] ?? old?.[index];
         const score = readScore(value, oldest);
         if (score === undefined) return undefined;
+        this.#found++;
         if (typeof young?.[index] !== "string") again.push(digest, value!);
         return score;
       });
@@ -103,6 +112,11 @@ export interface ScoreCacheOptions {
   readonly ttlMs: number;
   /** Redis's time. */
   readonly now: () => number;
+}
+
+export interface CacheCounts {
+  readonly asked: number;
+  readonly found: number;
 }
 
 const LOOK_EVERY_MS = 1_000;
