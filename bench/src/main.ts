@@ -3,9 +3,10 @@ import { parseArgs } from "node:util";
 import { environment } from "./environment.ts";
 import { DTYPES, MODEL_NAMES, type Dtype, type ModelName } from "./models/model-for.ts";
 import { writePlots } from "./plots.ts";
-import type { BenchOptions, Ratios, SuiteReport } from "./suite.ts";
+import type { BenchOptions, SuiteReport } from "./suite.ts";
 import { defaultsOf, GROUPS, SUITES } from "./suites.ts";
 import { printTable } from "./table.ts";
+import { worstRatios } from "./worst-ratios.ts";
 
 const HELP = `Usage: npm run bench -- [options]
 
@@ -93,7 +94,7 @@ async function main(): Promise<void> {
   const left = Object.keys(SUITES).filter((suite) => !names.includes(suite));
   if (left.length > 0)
     process.stdout.write(`\nNot run: ${left.join(", ")} (--suite all runs what needs no GPU)\n`);
-  const ratios = worst(Object.values(suites).map((report) => report.ratios));
+  const { ratios, ratioSuites } = worstRatios(suites);
   process.stdout.write(`\nratios ${JSON.stringify(ratios, undefined, 2)}\n`);
   if (values.json !== undefined) {
     const runs = Object.fromEntries(
@@ -102,29 +103,10 @@ async function main(): Promise<void> {
         { what, ratios: own, runs: all },
       ]),
     );
-    const report = { environment: where, suites: runs, ratios };
+    const report = { environment: where, suites: runs, ratios, ratioSuites };
     await writeFile(values.json, `${JSON.stringify(report, undefined, 2)}\n`);
   }
   if (values.plots !== undefined) await writePlots(values.plots, suites);
-}
-
-/** Where several suites give the same ratio, the worst of them. */
-function worst(all: readonly Ratios[]): Ratios {
-  const smallerIsBetter = new Set([
-    "interactiveP95OverBatch",
-    "tenantP95OverAlone",
-    "idleAddedP50Ms",
-    "repeatCost",
-    "rssGrowth",
-  ]);
-  const merged: Record<string, number> = {};
-  for (const ratios of all) {
-    for (const [name, value] of Object.entries(ratios)) {
-      const pick = smallerIsBetter.has(name) ? Math.max : Math.min;
-      merged[name] = merged[name] === undefined ? value : pick(merged[name], value);
-    }
-  }
-  return merged;
 }
 
 function oneOf(flag: string, value: string, allowed: readonly string[]): string {

@@ -1,7 +1,7 @@
 import { keysFor } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { metric, TestFleet } from "./support/fleet.ts";
+import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages } from "./support/texts.ts";
 
@@ -103,13 +103,25 @@ test("first-stage scores are fused over all candidates, not over each part's", a
 });
 
 test("a part whose worker is killed is scored again; the others are not, and nothing is lost", async () => {
-  const [victim] = await Promise.all([fleet.worker(slow), fleet.worker(slow)]);
+  // What is known from a first time would hide a second one.
+  const uncached = { ...slow, RANKFLEET_SCORE_CACHE_PAIRS: "0" };
+  const [victim, other] = await Promise.all([fleet.worker(uncached), fleet.worker(uncached)]);
   const job = await client.enqueue({ ...large(), model: "simulated" });
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  const partsOf = (worker: WorkerProcess): Promise<number> =>
+    metric(worker, 'rankfleet_jobs_total{model="simulated",lane="standard",outcome="completed"}');
+  await expect.poll(() => partsOf(victim), { interval: 10 }).toBeGreaterThan(0);
+  const done = await partsOf(victim);
+  expect(await metric(victim, 'rankfleet_jobs_in_hand{model="simulated"}')).toBeGreaterThan(0);
   victim.child.kill("SIGKILL");
   const result = await job.result();
   expect(result.results).toHaveLength(1000);
   expect(result.results.every((each) => each.error === undefined)).toBe(true);
+  // Whoever hears of the last part's end counts it a moment later.
+  await expect.poll(() => metric(other, 'rankfleet_jobs_in_hand{model="simulated"}')).toBe(0);
+  // Of eight parts of 125 pairs, those that the victim had ended were left alone, and each other one was scored once.
+  const taken = await partsOf(other);
+  expect(taken).toBeLessThanOrEqual(8 - done);
+  expect(await metric(other, 'rankfleet_pairs_total{model="simulated"}')).toBe(125 * taken);
   // The caller hears of the result before its parts are swept away.
   await expect.poll(leftovers).toEqual([]);
 }, 30_000);

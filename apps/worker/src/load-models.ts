@@ -1,23 +1,26 @@
-import { Reranker, type BatchReport, type KeptFailure, type ScoreCache } from "@rankfleet/core";
+import { Reranker, type BatchReport } from "@rankfleet/core";
 import {
+  agreeOnReference,
   PoisonList,
   PoisonStore,
   RedisScoreCache,
-  requireSameScores,
+  withOwnReference,
   type ModelOffer,
   type ModelRegistry,
+  type RedisClock,
 } from "@rankfleet/queue";
 import type { Keys } from "@rankfleet/queue/contract";
 import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { boxFolder } from "./box.ts";
+import { hitRatio, knownScores } from "./known-scores.ts";
 import { calibrationFolder, type ModelSpec, type WorkerSettings } from "./settings.ts";
 import { traceBatch } from "./spans.ts";
-import { coreFailure } from "./verdict.ts";
 
 interface LoadContext {
   readonly redis: Redis;
   readonly keys: Keys;
+  readonly clock: RedisClock;
   readonly metrics: Metrics;
   readonly log: Log;
 }
@@ -48,7 +51,7 @@ export async function loadModels(
 async function load(
   spec: ModelSpec,
   settings: WorkerSettings,
-  { redis, keys, metrics, log }: LoadContext,
+  { redis, keys, clock, metrics, log }: LoadContext,
 ): Promise<LoadedModel> {
   const start = performance.now();
   const model = spec.id;
@@ -65,11 +68,11 @@ async function load(
     calibrationFolder: calibrationFolder(settings.cacheFolder),
     cache: ({ revision }) => {
       poison = new PoisonList(new PoisonStore(redis, keys), { model, revision });
-      const options = { model, revision, maxPairs, ttlMs };
-      return knownScores(
-        maxPairs === 0 ? undefined : new RedisScoreCache(redis, keys, options),
-        poison,
-      );
+      if (maxPairs === 0) return knownScores(undefined, poison);
+      const options = { model, revision, maxPairs, ttlMs, now: () => clock.now() };
+      const scores = new RedisScoreCache(redis, keys, options);
+      observeHits(metrics, model, scores);
+      return knownScores(scores, poison);
     },
     // Not before the scores are on their way: somebody waits for those.
     onBatch: (report) => void setImmediate(() => countBatch(metrics, model, report)),
@@ -101,27 +104,17 @@ async function load(
   return { reranker, poison: poison! };
 }
 
-/** What need not be scored, or must not be. */
-function knownScores(scores: RedisScoreCache | undefined, poison: PoisonList): ScoreCache {
-  const failureOf = (digest: string): KeptFailure | undefined => {
-    const failure = poison.failureOf(digest);
-    return failure === undefined ? undefined : { failure: coreFailure(failure) };
-  };
-  return {
-    get isIdle() {
-      return scores === undefined && poison.isEmpty;
-    },
-    get: async (digests) => {
-      const known = (await scores?.get(digests)) ?? [];
-      return digests.map((digest, index) => known[index] ?? failureOf(digest));
-    },
-    put: (all) => scores?.put(all),
-  };
+function observeHits(metrics: Metrics, model: string, scores: RedisScoreCache): void {
+  const read = hitRatio(scores);
+  metrics.scoreCacheHits.observe(() => {
+    const value = read();
+    return value === undefined ? [] : [{ value, labels: { model } }];
+  });
 }
 
 /**
- * What to offer under each name. Whoever serves a model already has recorded how it scores, and this
- * worker joins only if it scores likewise.
+ * What to offer under each name. Whoever served a model first has recorded how it scores, and this worker
+ * joins only if it scores likewise, or is to replace that.
  *
  * @throws RankfleetError `model_mismatch`.
  */
@@ -136,11 +129,11 @@ export async function agree(
     const { facts, reference } = reranker;
     const { revision, dtype, maxTokens } = facts;
     const offer = { model, revision, dtype, maxTokens, reference };
-    const agreed = await registry.join(model, worker, (recorded) => {
-      if (recorded === undefined || isReplacing) return offer;
-      requireSameScores(offer, recorded);
-      return { ...offer, reference: recorded.reference ?? reference };
-    });
+    const agreed = await registry.join(model, worker, (recorded) =>
+      isReplacing
+        ? withOwnReference(offer, worker.now())
+        : agreeOnReference(offer, recorded, worker.now()),
+    );
     offers.set(model, agreed);
   }
   return offers;

@@ -92,7 +92,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
       metrics: () => prometheus.text(),
       log,
     });
-    await loadModels(settings, { redis, keys, metrics, log }, loaded);
+    await loadModels(settings, { redis, keys, clock, metrics, log }, loaded);
     offers = await agree(
       loaded,
       registry,

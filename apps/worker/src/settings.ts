@@ -143,7 +143,7 @@ export const workerSettings: {
     env: "RANKFLEET_SCORE_CACHE_PAIRS",
     parse: wholeNumber({ min: 0 }),
     default: 1_000_000,
-    help: "Most scores of a model revision that Redis keeps for pairs that come again (90 bytes each); 0: none.",
+    help: "Most scores of a model revision that Redis keeps for pairs that come again (100 bytes each); 0: none.",
   },
   scoreCacheTtlMs: {
     flag: "--score-cache-ttl-ms <number>",
@@ -165,7 +165,7 @@ export const workerSettings: {
     env: "RANKFLEET_REPLACE_REFERENCE",
     parse: yesOrNo(),
     default: false,
-    help: "Serve although other workers of this model score otherwise: for a new revision under its old name.",
+    help: "Record this worker's scores as the model's reference, in place of other ones: once, for a new revision under its old name.",
   },
   redis: {
     flag: "--redis <url>",

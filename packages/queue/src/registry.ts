@@ -46,9 +46,10 @@ export class ModelRegistry {
 
   /**
    * Counts the worker among those that serve the model, if it may: one worker at a time finds out what the
-   * others have recorded, and the next one finds this one's offer.
+   * others have recorded, and the next one finds this one's offer. What is recorded outlasts its workers: jobs
+   * queue up for the model while none is alive, and are not to be scored by another file.
    *
-   * @param agree Is told what live workers have recorded, if there are any; returns what is to be recorded.
+   * @param agree Is told what has been recorded, if anything; returns what is to be recorded.
    *   What it throws is thrown, and nothing is recorded.
    */
   async join(
@@ -61,8 +62,7 @@ export class ModelRegistry {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     try {
-      const isServed = (await this.liveWorkers(model, worker.now())) > 0;
-      const offer = agree(isServed ? await this.offer(model) : undefined);
+      const offer = agree(await this.offer(model));
       await this.#write(this.#keys.models, ["hset", model, JSON.stringify(offer)]);
       await this.#write(workers, ["zadd", worker.now(), worker.id]);
       await this.#forgetRates(model);
@@ -127,7 +127,10 @@ export class ModelRegistry {
     return new Map(entries.map(([model, json]) => [model, JSON.parse(json) as ModelOffer]));
   }
 
-  /** Nobody serves it any more: requests for it are refused again, and do not wait. Its queue and records stay. */
+  /**
+   * Nobody serves it any more: requests for it are refused again, and do not wait. Its queue and records stay; its
+   * reference goes, so that the name is free.
+   */
   async forget(model: string): Promise<boolean> {
     const { workers, rates, revisions } = this.#keys.model(model);
     await this.#redis.del(workers, rates, revisions);
@@ -147,6 +150,15 @@ export interface ModelOffer {
   readonly maxTokens: number;
   /** Logits of the calibration pairs: what the model's workers have agreed on. */
   readonly reference?: readonly number[];
+  /** Whose logits those are: not always the revision and dtype above, which are of who joined last. */
+  readonly referenceOf?: ReferenceOrigin;
+}
+
+export interface ReferenceOrigin {
+  readonly revision: string;
+  readonly dtype: string;
+  /** Redis's time. */
+  readonly recordedAt?: number;
 }
 
 /** What a worker tells of itself with each sign of life. */

@@ -61,6 +61,13 @@ export const METRICS = {
     help: "Pairs whose score was known from the fleet's score cache.",
     labels: { model: "text" },
   },
+  scoreCacheHits: {
+    kind: "gauge",
+    name: "rankfleet_score_cache_hit_ratio",
+    unit: "1",
+    help: "Share of documents that the score cache knew, of those that this worker asked it for since the last reading, 0 to 1; while none is asked for, the last share stands.",
+    labels: { model: "text" },
+  },
   batches: {
     kind: "counter",
     name: "rankfleet_batches_total",
