@@ -83,6 +83,7 @@ export class RedisScoreCache {
 
   /** @param fields Digests and values by turns. */
   #keep(fields: readonly string[]): void {
+    if (fields.length === 0) return;
     void this.#makeWay();
     if (this.#isInTheWay) return;
     for (let start = 0; start < fields.length; start += ARGUMENTS_PER_COMMAND) {
