@@ -1,10 +1,10 @@
 import { Backlog, BacklogSweeper } from "@rankfleet/queue";
-import { keysFor, parseJobId } from "@rankfleet/queue/contract";
-import type { BackpressureError, RerankRequest } from "@rankfleet/sdk";
+import { keysFor } from "@rankfleet/queue/contract";
+import type { BackpressureError } from "@rankfleet/sdk";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { metric, TestFleet } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
-import { requests } from "./support/texts.ts";
+import { ofTenant } from "./support/tenants.ts";
 
 let fleet: TestFleet;
 let backlog: Backlog;
@@ -22,14 +22,6 @@ afterAll(() => fleet.stop());
 
 const slowWorker = (): ReturnType<TestFleet["worker"]> =>
   fleet.worker({ RANKFLEET_MODEL: `sim=${simulated}` });
-
-const ofTenant = (tenant: string, count: number, documents: number): RerankRequest[] =>
-  requests(count, documents).map((request, i) => ({
-    ...request,
-    query: `${tenant} asks ${i}`,
-    model: "sim",
-    tenant,
-  }));
 
 test("what is queued is counted once and taken off once, however a job ends", async () => {
   const worker = await slowWorker();
@@ -170,171 +162,6 @@ test("the bound of all models together holds for a model of which nothing is que
   await new Promise((resolve) => setTimeout(resolve, 200));
   await expect(client.enqueue(ofTenant("b", 1, 1)[0]!)).rejects.toThrow(/total pairs/u);
   expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
-});
-
-/**
- * The order in which jobs of tenants are taken, when one has flooded the queue before the other came: as the
- * queues' own events tell it, since what a caller hears on a busy machine comes late and in no order.
- */
-async function order(weights: Readonly<Record<string, number>>): Promise<string[]> {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
-  // So that the worker knows how large these jobs are, and how many to have in hand.
-  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
-  for (const [tenant, weight] of Object.entries(weights)) {
-    await backlog.setLimit("sim", `weight/${tenant}`, weight);
-  }
-  worker.child.kill("SIGSTOP");
-  const tenants = new Map<string, string>();
-  const results: Promise<unknown>[] = [];
-  for (const [tenant, count] of [
-    ["flood", 160],
-    ["guest", 60],
-  ] as const) {
-    const jobs = await Promise.all(ofTenant(tenant, count, 20).map((each) => client.enqueue(each)));
-    for (const job of jobs) {
-      tenants.set(parseJobId(job.id).jobId, tenant);
-      results.push(job.result());
-    }
-  }
-  worker.child.kill("SIGCONT");
-  await Promise.all(results);
-  const taken: { readonly at: string; readonly tenant: string }[] = [];
-  for (const queue of keysFor().model("sim").queues) {
-    for (const [at, fields] of await fleet.redis.xrange(`rankfleet:${queue}:events`, "-", "+")) {
-      const { event, jobId } = Object.fromEntries(pairsOf(fields));
-      const tenant = tenants.get(jobId!);
-      if (event === "active" && tenant !== undefined) taken.push({ at, tenant });
-    }
-  }
-  const collator = new Intl.Collator("en", { numeric: true });
-  return taken.toSorted((a, b) => collator.compare(a.at, b.at)).map(({ tenant }) => tenant);
-}
-
-const pairsOf = (fields: readonly string[]): [string, string][] =>
-  fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1]!]] : []));
-
-const last = (ended: readonly string[], tenant: string): number => ended.lastIndexOf(tenant);
-
-/** What share of the jobs was the guest's, until its last. */
-function guestShare(ended: readonly string[]): number {
-  const during = ended.slice(0, last(ended, "guest") + 1);
-  return during.filter((tenant) => tenant === "guest").length / during.length;
-}
-
-test("tenants share a lane fairly: 60 jobs behind a flood of 160 have their turn every other job", async () => {
-  const ended = await order({});
-  expect(guestShare(ended)).toBeGreaterThan(0.4);
-  expect(guestShare(ended)).toBeLessThan(0.6);
-  expect(ended.at(-1)).toBe("flood");
-});
-
-test("who has little queued is next: not even what workers have in hand goes before", async () => {
-  await slowWorker();
-  const client = fleet.client({ model: "sim" });
-  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
-  let ended = 0;
-  const flood = await Promise.all(
-    ofTenant("flood", 400, 20).map((each) => client.enqueue({ ...each, priority: "bulk" })),
-  );
-  for (const job of flood) {
-    job.result().then(
-      () => ended++,
-      () => {}, // Those that are left when the worker is killed.
-    );
-  }
-  const overtakenBy: number[] = [];
-  for (const request of ofTenant("guest", 10, 20)) {
-    const before = ended;
-    await client.rerank({ ...request, priority: "bulk" });
-    overtakenBy.push(ended - before);
-  }
-  // A dozen flood jobs are in hand all the time; without the express queue they all go before.
-  expect(overtakenBy.toSorted((a, b) => a - b)[5]).toBeLessThanOrEqual(5);
-});
-
-test("a job is next if it has its turn before all that wait, and its flow has no debt", async () => {
-  const keys = keysFor().model("turns");
-  const admit = async (id: string, tenant: string): Promise<boolean> => {
-    const sizes = { documents: 10, characters: 40_960, lane: "standard" } as const;
-    const job = { model: "turns", ...sizes, tenant };
-    const place = (await backlog.admit(id, job)) as { priority: number; isNext: boolean };
-    if (!place.isNext) {
-      await fleet.redis.zadd(
-        `rankfleet:${keys.queue("standard")}:prioritized`,
-        place.priority * 2 ** 32,
-        id,
-      );
-    }
-    return place.isNext;
-  };
-  expect(await admit("a1", "a")).toBe(false); // Nobody waits: any hand is free.
-  expect([await admit("a2", "a"), await admit("a3", "a")]).toEqual([false, false]);
-  expect(await admit("b1", "b")).toBe(true);
-  // b has had as much as a's first job now, which ends; a's second is next, and b stands in line.
-  await fleet.redis.zrem(`rankfleet:${keys.queue("standard")}:prioritized`, "a1");
-  await backlog.release("turns", "b1");
-  expect(await admit("b2", "b")).toBe(false);
-});
-
-test("a tenant of weight 3 has three jobs of four", async () => {
-  const ended = await order({ guest: 3 });
-  expect(guestShare(ended)).toBeGreaterThan(0.65);
-});
-
-test("standard jobs go before bulk jobs, which do not starve", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
-  // So that the worker knows how large these jobs are, and how many to have in hand.
-  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
-  worker.child.kill("SIGSTOP");
-  const ended: string[] = [];
-  const run = async (priority: "bulk" | "standard", count: number): Promise<Promise<unknown>[]> => {
-    const all = ofTenant("same", count, 20).map((each) => ({ ...each, priority }));
-    const jobs = await Promise.all(
-      all.map((each) => client.enqueue({ ...each, query: `${priority} ${each.query}` })),
-    );
-    return jobs.map((job) => job.result().then(() => ended.push(priority)));
-  };
-  const bulk = await run("bulk", 100);
-  const standard = await run("standard", 300);
-  worker.child.kill("SIGCONT");
-  await Promise.all([...bulk, ...standard]);
-  const during = ended.slice(0, last(ended, "standard") + 1);
-  const bulkShare = during.filter((lane) => lane === "bulk").length / during.length;
-  expect(bulkShare).toBeGreaterThan(0.03);
-  expect(bulkShare).toBeLessThan(0.3);
-});
-
-test("when the virtual clock has come far, waiting priorities move down and keep their order", async () => {
-  const keys = keysFor().model("far");
-  const job = {
-    model: "far",
-    documents: 1,
-    lane: "bulk",
-    tenant: undefined,
-  } as const;
-  const huge = 2_000_000 * 4096;
-  const first = await backlog.admit("first", { ...job, characters: huge }, false);
-  const second = await backlog.admit("second", { ...job, characters: 4096 }, false);
-  const third = await backlog.admit("third", { ...job, characters: 4096 }, false);
-  expect(first).toEqual({ priority: 1, isNext: false });
-  const waiting = `rankfleet:${keys.queue("bulk")}:prioritized`;
-  for (const [name, admitted] of Object.entries({ second, third })) {
-    const { priority } = admitted as { priority: number };
-    expect(priority).toBe(1_900_000);
-    await fleet.redis.zadd(waiting, priority * 2 ** 32 + (name === "second" ? 1 : 2), name);
-  }
-  await backlog.release("far", "first");
-  await backlog.release("far", "second"); // Its start tag is the clock now: two million units.
-  const scores = await fleet.redis.zrangebyscore(waiting, "-inf", "+inf", "WITHSCORES");
-  expect(
-    scores.map((each, i) => (i % 2 === 0 ? each : Math.floor(Number(each) / 2 ** 32))),
-  ).toEqual(["second", 1, "third", 1]);
-  expect(await backlog.admit("fourth", { ...job, characters: 4096 }, false)).toEqual({
-    priority: 3,
-    isNext: false,
-  });
 });
 
 test("a job that was admitted and never queued is swept, one that waits is not", async () => {

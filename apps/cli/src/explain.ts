@@ -4,12 +4,5 @@ export function explain(error: unknown): string {
   const isOurs =
     "code" in error && typeof error.code === "string" && !error.message.startsWith("bug:");
   const isAsked = (process.env["RANKFLEET_DEBUG"] ?? "") !== "";
-  return isOurs && !isAsked
-    ? `error: ${forCommand(error.message)}`
-    : `error: ${error.stack ?? error.message}`;
-}
-
-/** What the SDK says to its caller, for whom there are options that a command does not have. */
-export function forCommand(message: string): string {
-  return message.replace("or set modelWaitMs", "or name one that is served");
+  return isOurs && !isAsked ? `error: ${error.message}` : `error: ${error.stack ?? error.message}`;
 }

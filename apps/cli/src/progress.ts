@@ -1,5 +1,4 @@
 import { SingleBar } from "cli-progress";
-import { forCommand } from "./explain.ts";
 import { count } from "./print.ts";
 
 export interface Progress {
@@ -19,7 +18,7 @@ export function startProgress(options: { total: number; unit: string; done?: num
     waiting(reason) {
       if (Date.now() < next) return;
       next = Date.now() + LINE_MS;
-      process.stderr.write(`\nwaiting: ${forCommand(reason)}\n`);
+      process.stderr.write(`\nwaiting: ${reason}\n`);
     },
   };
 }

@@ -52,7 +52,8 @@ export {
 export { RUBRIC } from "./judge/rubric.ts";
 export { evaluateRun, type Evaluation, type Run } from "./metrics/evaluate-run.ts";
 export { type Measure, MEASURES, parseMeasure } from "./metrics/measures.ts";
-export { describeAdvice, doesHelp, htmlReport, type ReportData } from "./report/html-report.ts";
+export { describeAdvice, doesHelp } from "./depth/describe-advice.ts";
+export { htmlReport, type ReportData } from "./report/html-report.ts";
 export { compareRuns, type Comparison } from "./statistics/compare-runs.ts";
 export { formatRun, readRun } from "./trec/run-file.ts";
 export { readTopics } from "./trec/topics.ts";

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { evaluateRun } from "../metrics/evaluate-run.ts";
 import { parseMeasure } from "../metrics/measures.ts";
 import { adviseDepth, type Candidates, depthGrid, rerankedTo } from "./advise-depth.ts";
-import { describeAdvice } from "../report/html-report.ts";
+import { describeAdvice } from "./describe-advice.ts";
 import { plotDepth } from "./plot-depth.ts";
 
 /**

@@ -84,7 +84,7 @@ export class ModelNotServedError extends RankfleetError {
       served.length === 0 ? `no ${field} is served now` : `served: ${served.join(", ")}`;
     super(
       "model_not_served",
-      `${field}: no worker serves ${what} (${offer}); start one with rankfleet worker --model, or set modelWaitMs`,
+      `${field}: no worker serves ${what} (${offer}); start one with rankfleet worker --model, or name one that is served`,
       { field },
     );
     this.model = model;
