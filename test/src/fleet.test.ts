@@ -103,6 +103,14 @@ test("a pair that any worker has scored is not computed again", async () => {
   expect(one.url).not.toBe(other.url);
 });
 
+test("of equal requests that come at once a worker scores one", async () => {
+  const [request] = requests(1, 50);
+  const worker = await fleet.worker();
+  const all = await Promise.all(Array.from({ length: 20 }, () => client.rerank(request!)));
+  for (const { results } of all) expect(results).toEqual(all[0]!.results);
+  expect(await metric(worker, 'rankfleet_pairs_total{model="box"}')).toBe(50);
+});
+
 test("the score cache is bounded, and off where it is set to 0", async () => {
   await fleet.worker({ RANKFLEET_SCORE_CACHE_PAIRS: "100" });
   for (const request of requests(30, 20)) await client.rerank(request);
@@ -115,10 +123,11 @@ test("the score cache is bounded, and off where it is set to 0", async () => {
   await fleet.killWorkers();
   await fleet.redis.flushall();
 
-  await fleet.worker({ RANKFLEET_SCORE_CACHE_PAIRS: "0" });
+  const uncached = await fleet.worker({ RANKFLEET_SCORE_CACHE_PAIRS: "0" });
   const [request] = requests(1, 20);
   await client.rerank(request!);
   expect((await client.rerank(request!)).usage.cachedPairs).toBe(0);
+  expect(await metric(uncached, 'rankfleet_pairs_total{model="box"}')).toBe(40);
   expect(await fleet.redis.keys("*:scores:*")).toEqual([]);
 });
 

@@ -16,7 +16,7 @@ export function knownScores(scores: RedisScoreCache | undefined, poison: PoisonL
       const known = (await scores?.get(digests)) ?? [];
       return digests.map((digest, index) => known[index] ?? failureOf(digest));
     },
-    put: (all) => scores?.put(all),
+    put: scores && ((all) => scores.put(all)),
   };
 }
 

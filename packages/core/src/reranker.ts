@@ -71,6 +71,7 @@ export class Reranker {
       maxSquares: calibration?.maxSquares,
       maxPadding: maxPadding(devices[0]!.name, probe),
       onBatch: options.onBatch ?? ((): void => {}),
+      remembersScored: this.#cache?.put !== undefined,
       harmless: probe.harmless,
     });
   }
@@ -139,7 +140,7 @@ export class Reranker {
       const scores = await this.#batcher.score(encoded.pairs, options);
       const scored = encoded.documents.map((document) => toScored(document, scores));
       const documents = known === undefined ? scored : inOrder(known, scored);
-      if (digests !== undefined) cache?.put(toKeep(digests, known!, encoded.documents, scored));
+      if (digests !== undefined) cache?.put?.(toKeep(digests, known!, encoded.documents, scored));
       const weight = this.facts.firstStageWeight;
       return {
         documents,

@@ -5,6 +5,7 @@ import type { EncodedPairs } from "../tokenize/pairs.ts";
 import { CoreError } from "../errors.ts";
 import { Batcher } from "./batcher.ts";
 import type { Device } from "./device.ts";
+import { MOST_SCORED } from "./equal-pairs.ts";
 
 const HARMLESS = 7;
 const one = (id: number): TokenBatch => ({
@@ -42,7 +43,7 @@ function batcherOn(
   return batcherOf([...others, device as unknown as Device]);
 }
 
-function batcherOf(devices: readonly Device[]): Batcher {
+function batcherOf(devices: readonly Device[], remembersScored = false): Batcher {
   return new Batcher(devices, {
     cost: new CostModel([
       { rows: 1, length: 50, ms: 1 },
@@ -51,6 +52,7 @@ function batcherOf(devices: readonly Device[]): Batcher {
     maxBatchTokens: 64,
     maxPadding: 0.05,
     onBatch: () => {},
+    remembersScored,
     harmless: () => one(HARMLESS),
   });
 }
@@ -188,13 +190,45 @@ test("what has a near deadline is in the next batch, and what has a far one wait
   await Promise.all([others, far, later, near]);
 });
 
+/** Pairs that may be shared. */
+function shared(numbers: readonly number[]): EncodedPairs {
+  return { ...pairsOf(numbers), hashes: Int32Array.from(numbers) };
+}
+
+test("a pair that was scored a moment ago is not scored again where scores are kept, and is where they are not", async () => {
+  for (const remembersScored of [true, false]) {
+    const { device, batches, answer } = heldDevice();
+    const batcher = batcherOf([device], remembersScored);
+    const first = batcher.score(shared([7, 8]), {});
+    await answer();
+    const second = batcher.score(shared([8, 9]), { lane: 0 });
+    const sent = batches.slice(1).flat();
+    expect(sent).toEqual(remembersScored ? [9] : [8, 9]);
+    await answer();
+    expect((await second).logits[0]).toBe((await first).logits[1]);
+    expect(batcher.sharedPairs).toBe(remembersScored ? 1 : 0);
+  }
+});
+
+test("of the pairs scored a moment ago only the last are remembered", async () => {
+  const { device, batches, answer } = heldDevice();
+  const batcher = batcherOf([device], true);
+  const numbers = Array.from({ length: MOST_SCORED + 1 }, (_, index) => index);
+  const all = batcher.score(shared(numbers), {});
+  while (batches.flat().length < numbers.length) await answer();
+  for (const _ of batches) await answer();
+  await all;
+  const order = batches.flat();
+  const sent = batches.length;
+  const again = batcher.score(shared([order[0]!, order[1]!, order.at(-1)!]), {});
+  expect(batches.slice(sent).flat()).toEqual([order[0]]);
+  await answer();
+  expect([...(await again).logits]).toEqual([order[0], order[1], order.at(-1)]);
+});
+
 test("a pair with a near deadline does not lean on an equal one that has time", async () => {
   const { device, batches, answer } = heldDevice();
   const batcher = batcherOf([device]);
-  const shared = (numbers: readonly number[]): EncodedPairs => ({
-    ...pairsOf(numbers),
-    hashes: Int32Array.from(numbers),
-  });
   const deadline = Date.now() + 300;
   const others = batcher.score(shared(bulk), {});
   const urgent = batcher.score(shared([1_199]), { deadline });

@@ -5,6 +5,7 @@ import { CoreError, toFailure } from "../errors.ts";
 import type { TokenBatch } from "../batch/pack.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import type { Device } from "./device.ts";
+import { EqualPairs } from "./equal-pairs.ts";
 import type { InferReply } from "./infer-thread.ts";
 import {
   QueuedPair,
@@ -20,12 +21,12 @@ import { TokenBudget } from "./token-budget.ts";
  *
  * Each device has at least two batches under way and some milliseconds of work beside the one that
  * computes, so that the next one already lies in its thread when a forward pass ends. Equal sequences of requests that wait at the same time
- * are one pair. A batch that throws is halved until the pair that cannot be scored stands alone; only
+ * are one pair ({@link EqualPairs}). A batch that throws is halved until the pair that cannot be scored stands alone; only
  * that pair fails.
  */
 export class Batcher {
   readonly #queue = new PairQueue<QueuedPair>();
-  readonly #byHash = new Map<number, QueuedPair>();
+  readonly #equal: EqualPairs;
   readonly #devices: readonly Device[];
   readonly #cost: CostModel;
   readonly #budget: TokenBudget;
@@ -33,7 +34,6 @@ export class Batcher {
   readonly #maxSquares: number | undefined;
   readonly #onBatch: (report: BatchReport) => void;
   readonly #harmless: () => TokenBatch;
-  #shared = 0;
   #meanBatchMs = READY_MS;
   #meanLength = 128;
 
@@ -45,15 +45,16 @@ export class Batcher {
     this.#maxSquares = options.maxSquares;
     this.#onBatch = options.onBatch;
     this.#harmless = options.harmless;
+    this.#equal = new EqualPairs(options);
   }
 
   get waitingPairs(): number {
     return this.#queue.size;
   }
 
-  /** Pairs that needed no forward pass of their own, since an equal one was waiting. */
+  /** Pairs that needed no forward pass of their own, since an equal one was waiting or had just been scored. */
   get sharedPairs(): number {
-    return this.#shared;
+    return this.#equal.shared;
   }
 
   /** Whether a device has not answered for many times as long as its batches should take. */
@@ -75,7 +76,7 @@ export class Batcher {
    */
   score(pairs: EncodedPairs, options: SubmitOptions): Promise<PairScores> {
     const submission = new Submission(pairs, options, () => {
-      for (const pair of this.#queue.dropAbandoned()) this.#forget(pair);
+      for (const pair of this.#queue.dropAbandoned()) this.#equal.forget(pair);
     });
     const count = pairs.offsets.length - 1;
     for (let index = 0; index < count; index++) this.#add(new QueuedPair(submission, index));
@@ -85,18 +86,7 @@ export class Batcher {
 
   #add(pair: QueuedPair): void {
     if (pair.submission.isSettled) return;
-    const { hash } = pair;
-    if (hash === undefined) return this.#queue.add(pair);
-    const twin = this.#byHash.get(hash);
-    // A bulk pair may be waiting for long, so an urgent one does not lean on it.
-    const isFit = twin?.isNoLessUrgentThan(pair) === true && !twin.isAbandoned();
-    if (isFit && twin.isSameAs(pair)) {
-      twin.share(pair);
-      this.#shared++;
-      return;
-    }
-    this.#byHash.set(hash, pair);
-    this.#queue.add(pair);
+    if (!this.#equal.share(pair)) this.#queue.add(pair);
   }
 
   #fillDevices(): void {
@@ -167,8 +157,8 @@ export class Batcher {
   }
 
   #settle(pair: QueuedPair, logit: number): void {
-    this.#forget(pair);
     pair.settle(logit);
+    this.#equal.scored(pair);
   }
 
   /**
@@ -194,13 +184,7 @@ export class Batcher {
       if (CoreError.isInstance(error) && error.code === "engine_crashed") return pair.reject(error);
       pair.fail(toFailure(error, "inference_failed"));
     }
-    this.#forget(pair);
-  }
-
-  /** Whoever comes with the same pair now has it scored anew. */
-  #forget(pair: QueuedPair): void {
-    const { hash } = pair;
-    if (hash !== undefined && this.#byHash.get(hash) === pair) this.#byHash.delete(hash);
+    this.#equal.forget(pair);
   }
 
   /** Short batches need more of them ready: a collection of garbage here takes some milliseconds too. */
@@ -227,6 +211,8 @@ export interface BatcherOptions {
   /** Largest share of a batch that may be padding, 0 … 1. */
   readonly maxPadding: number;
   readonly onBatch: (report: BatchReport) => void;
+  /** Whether a pair may have the score that an equal one got a moment ago. */
+  readonly remembersScored: boolean;
   /** A batch of one pair that the model has scored when it was loaded. */
   readonly harmless: () => TokenBatch;
 }

@@ -20,6 +20,8 @@ export interface ScoreCache {
   readonly isIdle?: boolean;
   /** One entry for each digest; `undefined` where nothing is known. Never rejects: no answer is no hit. */
   get(digests: readonly string[]): Promise<readonly (KeptScore | KeptFailure | undefined)[]>;
-  /** Keeps what was newly scored; the caller does not wait for it. */
-  put(scores: readonly (readonly [digest: string, score: KeptScore])[]): void;
+  /** Keeps what was newly scored; the caller does not wait for it. Absent where nothing is kept. */
+  readonly put?:
+    | ((scores: readonly (readonly [digest: string, score: KeptScore])[]) => void)
+    | undefined;
 }

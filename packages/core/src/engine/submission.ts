@@ -101,6 +101,7 @@ export class QueuedPair implements WaitingPair {
   readonly index: number;
   readonly tokens: number;
   #twins: QueuedPair[] | undefined;
+  #logit: number | undefined;
 
   constructor(submission: Submission, index: number) {
     this.submission = submission;
@@ -117,7 +118,7 @@ export class QueuedPair implements WaitingPair {
   }
 
   /** Whether it comes up no later than the other would. */
-  isNoLessUrgentThan({ lane, deadline = Infinity }: QueuedPair): boolean {
+  #isNoLessUrgentThan({ lane, deadline = Infinity }: QueuedPair): boolean {
     return this.lane <= lane && (this.deadline ?? Infinity) <= deadline;
   }
 
@@ -126,19 +127,24 @@ export class QueuedPair implements WaitingPair {
     return this.submission.pairs.hashes?.[this.index];
   }
 
-  isSameAs(other: QueuedPair): boolean {
-    return isSamePair(this.submission.pairs, this.index, other.submission.pairs, other.index);
-  }
-
   /** Adds the tag of every request that waits for this pair. */
   collectTags(tags: Set<unknown>): void {
     if (this.submission.tag !== undefined) tags.add(this.submission.tag);
     if (this.#twins !== undefined) for (const twin of this.#twins) twin.collectTags(tags);
   }
 
-  /** Lets another request's equal pair share this one's forward pass. */
-  share(twin: QueuedPair): void {
-    (this.#twins ??= []).push(twin);
+  /**
+   * Lets another request's pair share this one's forward pass, or its score if that is known, should they be equal. A bulk
+   * pair may have to wait for long, so an urgent one does not lean on it.
+   */
+  takes(twin: QueuedPair): boolean {
+    if (this.#logit === undefined && (!this.#isNoLessUrgentThan(twin) || this.isAbandoned()))
+      return false;
+    if (!isSamePair(this.submission.pairs, this.index, twin.submission.pairs, twin.index))
+      return false;
+    if (this.#logit === undefined) (this.#twins ??= []).push(twin);
+    else twin.settle(this.#logit);
+    return true;
   }
 
   isAbandoned(): boolean {
@@ -147,6 +153,7 @@ export class QueuedPair implements WaitingPair {
   }
 
   settle(logit: number): void {
+    this.#logit = logit;
     this.submission.settle(this.index, logit);
     if (this.#twins !== undefined) for (const twin of this.#twins) twin.settle(logit);
   }
