@@ -40,8 +40,8 @@ export interface JudgeOptions {
  * A pair that gets no answer, being too long perhaps, has no grade and is asked about again the next time; one whose
  * answer has no grade is not.
  *
- * @throws the signal's reason; JudgeError if the endpoint gives out, refuses the first {@link MOST_UNANSWERED} pairs or
- *   answers so many in a row without JSON; what was judged until then, what was under way included, is in the cache.
+ * @throws the signal's reason; JudgeError if the endpoint gives out for {@link MOST_FAILED} pairs in a row, refuses the first
+ *   {@link MOST_UNANSWERED} or answers so many in a row without JSON; what was judged until then, what was under way included, is in the cache.
  */
 export async function judgePairs(
   pairs: readonly PairToJudge[],
@@ -54,7 +54,7 @@ export async function judgePairs(
   let next = 0;
   const { model } = options.endpoint;
   let hasAnswered = pairs.some((pair) => answers.has(cacheKey(pair, model)));
-  let [refused, unreadableInRow] = [0, 0];
+  let [refused, unreadableInRow, failedInRow] = [0, 0, 0];
   const ask = async (pair: PairToJudge, key: string): Promise<string | JudgeError> => {
     const messages = judgeMessages(pair.queryText, pair.documentText);
     try {
@@ -64,7 +64,7 @@ export async function judgePairs(
         onWait: options.onWait,
       });
       hasAnswered = true;
-      unreadableInRow = 0;
+      [unreadableInRow, failedInRow] = [0, 0];
       answers.set(key, answer);
       await appendFile(options.cacheFile, `${JSON.stringify({ key, answer })}\n`);
       return answer;
@@ -72,7 +72,8 @@ export async function judgePairs(
       if (!(error instanceof JudgeError)) throw error;
       const isOfPair =
         (error.code === "pair_refused" && (hasAnswered || ++refused < MOST_UNANSWERED)) ||
-        (error.code === "answer_unreadable" && ++unreadableInRow < MOST_UNANSWERED);
+        (error.code === "answer_unreadable" && ++unreadableInRow < MOST_UNANSWERED) ||
+        (error.code === "endpoint_failed" && ++failedInRow < MOST_FAILED);
       if (!isOfPair) throw error;
       return error;
     }
@@ -126,6 +127,8 @@ const FAREWELL_MS = 10_000;
 
 /** With no answer among so many, it is not the pairs that are at fault. */
 const MOST_UNANSWERED = 20;
+/** A pair may bring a server down each time that it is asked about; three in a row do not. */
+const MOST_FAILED = 3;
 
 function cacheKey({ queryText, documentText }: PairToJudge, model: string): string {
   const text = JSON.stringify([RUBRIC_VERSION, model, queryText, documentText]);

@@ -152,6 +152,24 @@ test("a pair that gets no JSON at any try costs itself alone, and so it does at 
   expect(asksBad).toBe(6);
 });
 
+test("a pair that the endpoint always fails on costs itself alone", async () => {
+  const six = many(6);
+  answer = () =>
+    asked.at(-1)!.messages[1]!.content.includes("text 2")
+      ? { status: 500, content: "boom" }
+      : { status: 200, content: "grade: 3" };
+  const judged = await judgePairs(six, { ...options(), concurrency: 1 });
+  expect(judged.map(({ grade }) => grade)).toEqual([3, 3, undefined, 3, 3, 3]);
+  expect(judged[2]!.problem).toContain("in 6 tries");
+});
+
+test("an endpoint that fails on three pairs in a row has given out", async () => {
+  answer = () => ({ status: 503, content: "down" });
+  const running = judgePairs(many(6), { ...options(), concurrency: 1 });
+  await expect(running).rejects.toMatchObject({ code: "endpoint_failed" });
+  expect(asked).toHaveLength(18);
+});
+
 test("a body that is no JSON once is asked for again", async () => {
   answer = (n) => (n === 1 ? { status: 200, body: "" } : { status: 200, content: "grade: 2" });
   const [judged] = await judgePairs(pairs.slice(0, 1), options());
