@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -36,6 +36,26 @@ test.each([
   expect(code).toBe(1);
   expect(stderr).toContain(`${option} "${file}" cannot be written: `);
   expect(stderr).toContain(words);
+});
+
+test("two outputs in one file are refused, whatever it is called", async () => {
+  const there = join(folder, "one.json");
+  writeFileSync(there, "as before");
+  symlinkSync(there, join(folder, "link.json"));
+  const fresh = join(folder, "two.json");
+  for (const [first, second] of [
+    [there, join(folder, "link.json")],
+    [fresh, `${folder}/${DIRECTORY}/../two.json`],
+    ["-", "-"],
+  ] as const) {
+    const { code, stderr } = await evaluate("--json", first, "--run-out", second);
+    expect(code).toBe(1);
+    expect(stderr).toContain(
+      `--run-out "${second}" cannot be written: --json goes there; name another file`,
+    );
+  }
+  const { stderr } = await evaluate("--json", "/dev/null", "--run-out", "/dev/null");
+  expect(stderr).toContain("/nowhere/corpus.jsonl");
 });
 
 test("outputs that can be written are left alone by a run that comes to nothing", async () => {

@@ -1,11 +1,11 @@
 import { constants, createWriteStream } from "node:fs";
 import { access, open, realpath, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 /**
- * Hours of scoring must not end in a file that cannot be written.
+ * Hours of scoring must not end in a file that cannot be written, or in one that another takes the place of.
  *
  * @param files By the option that names it.
  * @throws Error `output_invalid` naming the option, the file and what to do.
@@ -13,16 +13,29 @@ import { pipeline } from "node:stream/promises";
 export async function requireWritable(
   files: Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
+  const optionOf = new Map<string, string>();
   for (const [option, file] of Object.entries(files)) {
-    if (file === undefined || file === "-") continue;
-    const obstacle = await obstacleTo(file);
+    if (file === undefined) continue;
+    const place = await placeOf(file);
+    const other = optionOf.get(place);
+    if (place !== "") optionOf.set(place, option);
+    const obstacle =
+      other === undefined ? await obstacleTo(file) : `${other} goes there; name another file`;
     if (obstacle === undefined) continue;
     const message = `${option} "${file}" cannot be written: ${obstacle}`;
     throw Object.assign(new Error(message), { code: "output_invalid" });
   }
 }
 
+/** Equal for two names of one file; "" for what several may write to, as for /dev/null. */
+async function placeOf(file: string): Promise<string> {
+  const own = await stat(file).catch(() => undefined);
+  if (file === "-" || own === undefined) return file === "-" ? file : resolve(file);
+  return own.isFile() ? realpath(file) : "";
+}
+
 async function obstacleTo(file: string): Promise<string | undefined> {
+  if (file === "-") return undefined;
   if (file.trim() === "") return "give the name of a file";
   const own = await stat(file).catch(() => undefined);
   if (own?.isDirectory() || /[/\\]$/u.test(file)) return "it is a folder; name a file in it";
