@@ -108,7 +108,7 @@ export const workerSettings: {
     env: "RANKFLEET_DEVICE_OPTIONS",
     parse: jsonObject.optional().describe("a JSON object"),
     defaultText: "none",
-    help: "ONNX Runtime's options of the device's execution provider, passed through.",
+    help: "Options for ONNX Runtime's execution provider of the device, passed through.",
   },
   dtype: {
     flag: "--dtype <dtype>",
@@ -129,13 +129,13 @@ export const workerSettings: {
     env: "RANKFLEET_MAX_TOKENS",
     parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
     defaultText: "the model's own limit",
-    help: "Longest pair in tokens: models that take 8,192 are slow at that length, and good at 1,024. Part of the revision.",
+    help: "Longest pair in tokens: models that take 8,192 are slow at that length, and good at 1,024. A lower limit makes another revision.",
   },
   maxBatchTokens: {
     flag: "--max-batch-tokens <number>",
     env: "RANKFLEET_MAX_BATCH_TOKENS",
     parse: wholeNumber({ min: 16 }).optional().describe("a whole number of at least 16"),
-    defaultText: "measured: twice the device's knee, or some 25 ms of work",
+    defaultText: "measured: twice the device's knee, or about 25 ms of work if that is more",
     help: "Largest batch in tokens, padding included.",
   },
   scoreCachePairs: {
@@ -143,14 +143,14 @@ export const workerSettings: {
     env: "RANKFLEET_SCORE_CACHE_PAIRS",
     parse: wholeNumber({ min: 0 }),
     default: 1_000_000,
-    help: "Most scores of a model revision that Redis keeps for pairs that come again (100 bytes each); 0: none.",
+    help: "Most scores of one model revision that Redis keeps, for pairs that come again (about 100 bytes each); 0: none.",
   },
   scoreCacheTtlMs: {
     flag: "--score-cache-ttl-ms <number>",
     env: "RANKFLEET_SCORE_CACHE_TTL_MS",
     parse: wholeNumber({ min: 1 }),
     default: 24 * 3600 * 1000,
-    help: "How long they are kept, in milliseconds.",
+    help: "How long scores are kept, in milliseconds.",
   },
   cacheFolder: {
     flag: "--cache-folder <folder>",
@@ -165,7 +165,7 @@ export const workerSettings: {
     env: "RANKFLEET_REPLACE_REFERENCE",
     parse: yesOrNo(),
     default: false,
-    help: "Record this worker's scores as the model's reference, in place of other ones: once, for a new revision under its old name.",
+    help: "Record this worker's scores as the model's reference, in place of those that stand: once, when a new revision takes over a name.",
   },
   redis: {
     flag: "--redis <url>",
@@ -183,7 +183,7 @@ export const workerSettings: {
     env: "RANKFLEET_PREFIX",
     parse: z.string().refine(isPrefix).describe("text without colons and braces"),
     default: DEFAULT_PREFIX,
-    help: "What all keys in Redis begin with.",
+    help: "What all keys in Redis begin with; must equal the clients' prefix.",
   },
   port: {
     flag: "--port <number>",
@@ -218,7 +218,7 @@ export const workerSettings: {
     env: "LOG_LEVEL",
     parse: oneOf(LOG_LEVELS),
     default: "info",
-    help: "Least important lines to log.",
+    help: "Lowest level to log.",
   },
 });
 

@@ -28,6 +28,6 @@ export interface BackendOptions {
   readonly device: string;
   /** Threads that one forward pass may use on the CPU. */
   readonly intraOpThreads: number;
-  /** ONNX Runtime's own options of the device's execution provider, passed through. */
+  /** Options for ONNX Runtime's execution provider of the device, passed through. */
   readonly deviceOptions?: Readonly<Record<string, unknown>> | undefined;
 }
