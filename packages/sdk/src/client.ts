@@ -53,7 +53,7 @@ export class RerankClient {
   #session: Promise<Session> | undefined;
   #isClosed = false;
 
-  /** @throws InvalidRequestError if an option is none, or is not what it should be. */
+  /** @throws InvalidRequestError for an unknown option, or one with a value that it cannot have. */
   constructor(options: RerankClientOptions = {}) {
     requireOptions(options);
     this.#options = options;
@@ -62,11 +62,11 @@ export class RerankClient {
   /**
    * Scores the documents and orders them by relevance to the query.
    *
-   * @throws InvalidRequestError: what breaks the contract before anything is sent, `idempotency_conflict` by the
-   *   queue, `query_too_long` by the worker; ModelNotServedError; DeadlineExceededError; BackpressureError with
-   *   `whenFull: "fail"`; JobFailedError if the job was given up, JobCancelledError if somebody cancelled it,
-   *   JobNotFoundError if Redis has lost it; RedisUnavailableError; ClientClosedError; the signal's reason, which also
-   *   cancels the job.
+   * @throws InvalidRequestError for a request that breaks the contract (before anything is sent), with code
+   *   `idempotency_conflict` (from the queue) or `query_too_long` (from the worker); ModelNotServedError;
+   *   DeadlineExceededError; BackpressureError with `whenFull: "fail"`; JobFailedError if the job was given up,
+   *   JobCancelledError if somebody cancelled it, JobNotFoundError if Redis has lost it; RedisUnavailableError;
+   *   ClientClosedError; the signal's reason once it aborts, which also cancels the job if this call made it.
    */
   async rerank(request: RerankRequest, { signal }: WaitOptions = {}): Promise<RerankResult> {
     return this.#rerank(request, { ...this.#options, signal });
@@ -75,7 +75,8 @@ export class RerankClient {
   /**
    * Hands the job over; once this resolves it is in Redis and will be scored.
    *
-   * @throws as `rerank`, but for what happens to the job later.
+   * @param options.signal Ends the wait for room or for Redis, and cancels the job should it arrive all the same.
+   * @throws as `rerank`, except for what happens to the job later.
    */
   async enqueue(request: RerankRequest, { signal }: WaitOptions = {}): Promise<JobHandle> {
     return this.#enqueue(request, { ...this.#options, signal });
@@ -113,9 +114,11 @@ export class RerankClient {
 
   /**
    * Streams any number of requests through the fleet, in flat memory: what is under way is bounded, and
-   * the source is read only as fast as results are taken. While the backlog is full or Redis is away it
-   * waits; only one that was never there is an error. A request that fails is an item with an `error`. Leaving the
-   * loop early cancels what is under way. Requests without `priority` go to the `bulk` lane.
+   * the source is read only as fast as results are taken. It waits while the backlog is full or Redis is away. A request
+   * that fails is an item with an `error`, in place of its `result`; so is each one if Redis cannot be reached at first.
+   * Leaving the loop early cancels what is under way. Requests without `priority` go to the `bulk` lane.
+   *
+   * @throws InvalidRequestError if `requests` is no iterable; the signal's reason once it aborts; what the source throws.
    */
   rerankMany(
     requests: Iterable<RerankRequest> | AsyncIterable<RerankRequest>,
@@ -139,14 +142,16 @@ export class RerankClient {
     return new JobHandle(() => this.#open(), parseJobId(id));
   }
 
-  /** What could not be scored, to be looked at and tried again. */
+  /** Jobs that were given up, and pairs that a revision cannot score: to look at and try again. */
   get deadLetters(): DeadLetterBox {
     return new DeadLetterBox(() => this.#open());
   }
 
   /**
-   * What is queued of a model, and how long the fleet will need for it: queued tokens ÷ the live workers'
-   * measured tokens a second; undefined if none is alive.
+   * What is queued for a model, and how long the fleet will need for it: `etaMs` is queued tokens ÷ the live workers'
+   * measured tokens a second, undefined if none is alive. Default: the client's model.
+   *
+   * @throws RedisUnavailableError; ClientClosedError.
    */
   async backlog(model: string = this.#options.model ?? "box"): Promise<ModelBacklog> {
     const session = await this.#open();
@@ -157,7 +162,11 @@ export class RerankClient {
     return { ...size, etaMs: ms === undefined ? undefined : Math.round(ms) };
   }
 
-  /** The models that workers have offered, with their revision and limits. */
+  /**
+   * The models that workers have offered, live ones or not, with revision, dtype and longest pair in tokens.
+   *
+   * @throws RedisUnavailableError; ClientClosedError.
+   */
   async models(): Promise<ModelOffer[]> {
     const session = await this.#open();
     return [...(await session.whileOpen(session.registry.offers())).values()];
@@ -234,10 +243,10 @@ function requireAhead(deadlineMs: number | undefined): void {
   });
 }
 
-/** Of a request whose job Redis forgot. */
+/** How often a request is sent again whose job Redis has forgotten. */
 const MOST_REPEATS = 3;
 
-/** Asked for each time: one that was got before the application set its provider would stay mute. */
+/** Fetched each time: a tracer from before the application set its provider would record nothing. */
 const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");
 
 function withLane(request: RerankRequest): RerankRequest {

@@ -2,8 +2,11 @@ import type { DeadLetter, DeadLetterDetails, PoisonPair, RedriveOutcome } from "
 import type { Session } from "./session.ts";
 
 /**
- * What could not be scored, and was put aside: whole jobs, and single pairs that a model revision cannot
- * score. Both are kept for people to look at; nothing is tried again by itself.
+ * What could not be scored: whole jobs that were given up, kept for 30 days, and single pairs that a model revision
+ * cannot score. Both are there for people to look at; nothing is tried again by itself.
+ *
+ * Every call may throw RedisUnavailableError or ClientClosedError, and those with an `id` JobNotFoundError if it is not
+ * of the form of a job's id.
  */
 export class DeadLetterBox {
   readonly #session: () => Promise<Session>;
@@ -12,7 +15,7 @@ export class DeadLetterBox {
     this.#session = session;
   }
 
-  /** A model's jobs that were given up, the latest first. At most `limit`, by default 100. */
+  /** A model's dead letters, the latest first: at most `limit` (default 100), after the first `offset` (default 0). */
   async list(
     model: string,
     options: { readonly offset?: number; readonly limit?: number } = {},
@@ -38,7 +41,7 @@ export class DeadLetterBox {
     }
   }
 
-  /** Has a job tried again as if it were new; whoever waits by its id gets the new result. */
+  /** Has a job tried again as if it were new, without its deadline; whoever waits for its id gets the new result. */
   async redrive(id: string): Promise<RedriveOutcome> {
     return this.#with(({ deadLetters }) => deadLetters.redrive(id));
   }

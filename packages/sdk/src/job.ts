@@ -10,6 +10,7 @@ import { toResult, type RerankResult } from "./result.ts";
 import { MAX_TIMER_MS } from "./patience.ts";
 import type { Session } from "./session.ts";
 
+/** `waiting` in the queue, `active` in a worker's hand, ended, or `unknown` to queue and store. */
 export type JobStatus = "waiting" | "active" | "completed" | "failed" | "cancelled" | "unknown";
 
 /** A job that was accepted: it is in Redis, and will be scored whatever becomes of this process. */
@@ -21,11 +22,11 @@ export class JobHandle {
   readonly #models: readonly string[];
   readonly #session: () => Promise<Session>;
   readonly #deadlineMs: number | undefined;
-  /** It was made by this call, not by an earlier one under the same idempotency key. */
+  /** Whether this call made the job, not an earlier one under the same idempotency key. False from `client.job(id)`. */
   readonly isOwn: boolean;
   #isNew: boolean;
 
-  /** @param job.isNew It was enqueued while its session listened, so its end will be heard or was missed. */
+  /** @param job.isNew It was enqueued while its session listened, so no record from before has to be looked up. */
   constructor(
     session: () => Promise<Session>,
     job: {
@@ -48,8 +49,10 @@ export class JobHandle {
   /**
    * Waits for the job to end.
    *
+   * @param options.signal Ends this wait, not the job.
    * @throws JobFailedError, InvalidRequestError, DeadlineExceededError or JobCancelledError for how it
-   *   ended; JobNotFoundError if nobody knows it; the signal's reason; ClientClosedError.
+   *   ended; JobNotFoundError if neither queue nor store knows it; the signal's reason; RedisUnavailableError;
+   *   ClientClosedError.
    */
   async result({ signal }: WaitOptions = {}): Promise<RerankResult> {
     const session = await this.#session();
@@ -80,7 +83,11 @@ export class JobHandle {
     }
   }
 
-  /** Where the job stands; `unknown` if neither queue nor store has heard of it. */
+  /**
+   * Where the job stands; `unknown` if neither queue nor store has heard of it.
+   *
+   * @throws RedisUnavailableError; ClientClosedError.
+   */
   async status(): Promise<JobStatus> {
     const session = await this.#session();
     const read = async (): Promise<JobStatus> => {
@@ -95,6 +102,7 @@ export class JobHandle {
    * hand drops it and can no longer write a result, and its texts are freed.
    *
    * @returns false if it had ended already.
+   * @throws RedisUnavailableError; ClientClosedError.
    */
   async cancel(): Promise<boolean> {
     const session = await this.#session();
@@ -148,5 +156,5 @@ export class JobHandle {
   }
 }
 
-/** As long as a caller is kept for the sake of a Redis that may be away. */
+/** The most that a caller waits for a Redis that may be away. */
 const moment = (): Promise<void> => sleep(1_000, undefined, { ref: false });

@@ -9,7 +9,7 @@ export interface RerankClientOptions {
   readonly redis?: RedisSource | undefined;
   /** The model of requests that name none. Default `box`, the one that comes with rankfleet. */
   readonly model?: string | undefined;
-  /** What all keys begin with; must be the workers' too. Default `rankfleet`. */
+  /** What all keys in Redis begin with; must equal the workers' `--prefix`. Default `rankfleet`. */
   readonly prefix?: string | undefined;
   /**
    * How long to wait for a worker to offer a model that none has offered yet, in milliseconds from the first
@@ -17,19 +17,19 @@ export interface RerankClientOptions {
    */
   readonly modelWaitMs?: number | undefined;
   /**
-   * What happens while the backlog is as long as it may be, or Redis is full: `wait` (default) for room,
-   * until the deadline or the signal ends it, or `fail` at once with a BackpressureError, whose `etaMs`
-   * says when to come again.
+   * What happens while the backlog is at its bound, or Redis is full: `wait` (default) waits for room until the
+   * deadline or the signal ends it; `fail` throws a BackpressureError at once, whose `etaMs` says in how many
+   * milliseconds there should be room.
    */
   readonly whenFull?: "wait" | "fail" | undefined;
   /**
-   * Told each time that a request waits for room or for its model to be served, and every five seconds while what is
-   * queued has no worker, e.g. to show it.
+   * Called each time that a request waits for room or for its model to be served, and every five seconds while queued
+   * jobs have no live worker, e.g. to show it. `etaMs`: in how many milliseconds there should be room, if that is known.
    */
   readonly onWait?:
     | ((wait: { readonly etaMs: number | undefined; readonly reason: string }) => void)
     | undefined;
-  /** Requests with more candidates than this warn once in a process. `Infinity` silences it. Default 100. */
+  /** The first request of a process with more documents than this emits a warning. `Infinity`: none. Default 100. */
   readonly warnAboveDocuments?: number | undefined;
 }
 
@@ -38,7 +38,7 @@ export interface ModelBacklog {
   readonly pairs: number;
   /** Characters of text. */
   readonly bytes: number;
-  /** Until all of it is scored, in milliseconds. */
+  /** Milliseconds until all of it is scored; undefined if no worker is alive. */
   readonly etaMs: number | undefined;
 }
 
@@ -49,11 +49,11 @@ export interface WaitOptions {
 }
 
 export interface RerankManyOptions extends WaitOptions {
-  /** Yield in the order of the requests instead of as they complete. Default false. */
+  /** Yield outcomes in the order of the requests, not as they complete. Default false. */
   readonly isOrdered?: boolean | undefined;
   /** Most documents that are under way or not yet taken by the caller. Default 10,000. */
   readonly maxPairsInFlight?: number | undefined;
-  /** The same in characters of text. Default 32 Mi. */
+  /** The same in characters of text. Default 32 Mi (2^25). A single request of any size always goes. */
   readonly maxCharactersInFlight?: number | undefined;
 }
 

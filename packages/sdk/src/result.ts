@@ -10,14 +10,16 @@ import { JobCancelledError } from "@rankfleet/queue/contract";
 export interface RerankResult {
   /** The job's id, good for `client.job(id)` in any process. */
   readonly id: string;
+  /** The model that scored; of a cascade the last one. */
   readonly model: string;
   /**
-   * Digest of the model's files: the same revision gives the same scores. Two, joined by `+`, if parts of a large
-   * request were scored by both while the fleet changed; pin `revision` in the request where that matters.
+   * Digest of the model's files, 12 hexadecimal digits: the same revision gives the same scores. Two, joined by `+`, if
+   * parts of a large request were scored by both while the fleet changed; pin `revision` in the request where that matters.
    */
   readonly revision: string;
+  /** Of the weights, e.g. `fp32` or `int8`; two as above. */
   readonly dtype: string;
-  /** Whether a pair's score of this file is the same in any batch; absent if the worker did not know. */
+  /** Whether this model file gives a pair the same score in any batch; absent if the worker did not know. */
   readonly batchInvariant?: boolean;
   /** Whether first-stage scores went into the ranking. */
   readonly isFused: boolean;
@@ -35,10 +37,11 @@ export interface RerankResult {
   readonly timings: {
     /** From enqueue to a worker's hand, in milliseconds. */
     readonly queuedMs: number;
+    /** Turning the texts into tokens, in milliseconds. */
     readonly tokenizeMs: number;
-    /** From tokenised to scored. */
+    /** From tokenised to scored, in milliseconds: waiting for a device, and the forward passes. */
     readonly scoreMs: number;
-    /** From enqueue to the stored result. */
+    /** From enqueue to the stored result, in milliseconds. */
     readonly totalMs: number;
   };
   readonly metadata?: Readonly<Record<string, string | number | boolean | null>>;
@@ -55,11 +58,11 @@ interface DocumentReference {
 
 export interface ScoredDocument extends DocumentReference {
   /**
-   * What the ranking goes by: the logit, fused with the first stage's score if the request carries those
-   * and the model can, through the model's activation (0 … 1 for a sigmoid). With `rawScores`, without.
+   * What the ranking goes by: the logit (fused with the first stage's score, if the request has one for each document
+   * and the model can) through the model's activation: 0 … 1 for a sigmoid. With `rawScores`, without the activation.
    */
   readonly score: number;
-  /** The model's own answer. */
+  /** The model's own answer: any number, higher is better. */
   readonly logit: number;
   /** Tokens read for it, query and special tokens included. */
   readonly tokens: number;

@@ -7,8 +7,8 @@ export class RankfleetError extends Error {
   /** The input at fault, e.g. `documents[3]`. */
   readonly field: string | undefined;
   /**
-   * Whether the same call is likely to succeed a little later, with nobody doing anything in between. Not where a worker
-   * must be started first, say, or the request sent anew.
+   * Whether the same call is likely to succeed a little later by itself. False also where something must be done first,
+   * such as starting a worker.
    */
   readonly isRetryable: boolean;
   readonly isRankfleetError: true = true;
@@ -92,11 +92,12 @@ export class ModelNotServedError extends RankfleetError {
   }
 }
 
+/** The job was not accepted, or did not end, by its deadline. */
 export class DeadlineExceededError extends RankfleetError {
   override readonly name = "DeadlineExceededError";
 }
 
-/** The backlog is as long as it may be, or Redis has no room (`maxmemory` under `noeviction`). */
+/** The backlog is at its bound, or Redis has no room (`maxmemory` under `noeviction`). */
 export class BackpressureError extends RankfleetError {
   override readonly name = "BackpressureError";
   /**
@@ -115,23 +116,27 @@ export class BackpressureError extends RankfleetError {
   }
 }
 
+/** Somebody cancelled the job. */
 export class JobCancelledError extends RankfleetError {
   override readonly name = "JobCancelledError";
 }
 
+/** Neither queue nor store knows the id, or it is not of the form of one. */
 export class JobNotFoundError extends RankfleetError {
   override readonly name = "JobNotFoundError";
 }
 
-/** The job was tried and cannot be done; `code` says why. */
+/** The job was given up; `code` says why. */
 export class JobFailedError extends RankfleetError {
   override readonly name = "JobFailedError";
 }
 
+/** `close()` was called while the call waited, or before it. */
 export class ClientClosedError extends RankfleetError {
   override readonly name = "ClientClosedError";
 }
 
+/** Redis did not answer within 5 s at first, or was gone for about 11 s since. */
 export class RedisUnavailableError extends RankfleetError {
   override readonly name = "RedisUnavailableError";
 }

@@ -17,7 +17,7 @@ export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: bool
   idempotency_conflict: { isRetryable: false },
   /** No worker has ever offered this model, or none that is alive serves this revision of it. */
   model_not_served: { isRetryable: false },
-  /** A worker scores otherwise than those that serve the model already. */
+  /** A worker's scores differ from the reference that the model's workers have agreed on; it does not start. */
   model_mismatch: { isRetryable: false },
   /** The message is of a protocol version that this process does not know. */
   unsupported_version: { isRetryable: false },
@@ -25,7 +25,9 @@ export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: bool
   payload_missing: { isRetryable: false },
   /** The job's texts cannot be read back. */
   payload_corrupt: { isRetryable: false },
+  /** The job was not scored by its deadline. */
   deadline_exceeded: { isRetryable: false },
+  /** Somebody cancelled the job. */
   cancelled: { isRetryable: false },
   /** Neither a job nor a result is known by this id. */
   job_not_found: { isRetryable: false },
@@ -35,11 +37,13 @@ export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: bool
   score_not_finite: { isRetryable: false },
   /** Two workers died while they tried this pair, or read this job, with nothing else beside it. */
   worker_killed: { isRetryable: false },
-  /** A worker failed in a way that is not the job's fault; this code is final when tries run out. */
+  /** A worker failed in a way that is not the job's fault; final once all attempts are spent. */
   worker_failed: { isRetryable: true },
-  /** The backlog is as long as it may be, or Redis has no room for more jobs. */
+  /** The backlog is at its bound, or Redis has no room for more jobs. */
   backpressure: { isRetryable: true },
+  /** Redis cannot be reached, or the connection was lost for too long. */
   redis_unavailable: { isRetryable: true },
+  /** `close()` was called on the client. */
   client_closed: { isRetryable: false },
 };
 

@@ -3,8 +3,8 @@ import { firstStageScoresOf, idsOf, readText } from "./documents.ts";
 import { InvalidRequestError, type RequestIssue } from "./errors.ts";
 
 /**
- * What is urgent. `interactive` jobs have a queue of their own and go before all others; while `standard` and `bulk` jobs
- * both wait, `standard` ones get eight ninths of the work, so that `bulk` ones are slow but never starve.
+ * How urgent a job is. `interactive` jobs have a queue of their own and go before all others; while `standard` and `bulk`
+ * jobs both wait, `standard` ones get eight ninths of the work, so that `bulk` ones are slow but never starve.
  */
 export type Lane = "interactive" | "standard" | "bulk";
 export const LANES: readonly Lane[] = ["interactive", "standard", "bulk"];
@@ -12,7 +12,7 @@ export const LANES: readonly Lane[] = ["interactive", "standard", "bulk"];
 /** One model of a cascade, and how many of its best documents go on to the next. */
 export interface Stage {
   readonly model: string;
-  /** Every stage but the last must say. */
+  /** At least 1; required in every stage but the last. */
   readonly keep?: number | undefined;
 }
 
@@ -20,10 +20,11 @@ export interface Stage {
 export type DocumentInput =
   | string
   | {
-      /** The caller's own name for it, handed back in the result. */
+      /** The caller's own name for it, at most 512 characters, returned with the result. */
       readonly id?: string | undefined;
+      /** Required, unless the request names other `fields`. */
       readonly text?: string | undefined;
-      /** What the first stage (BM25, dense …) gave it; all documents of a request have one, or none. */
+      /** The finite score that a first stage (BM25, dense …) gave it; all documents of a request have one, or none. */
       readonly firstStageScore?: number | undefined;
       /** Any other field, for the request's `fields` to choose from. */
       // oxlint-disable-next-line typescript/no-explicit-any -- with `unknown`, TypeScript takes no `interface` for this.
@@ -32,44 +33,57 @@ export type DocumentInput =
 
 /** A query and the documents to order by relevance to it. */
 export interface RerankRequest {
+  /** Not empty, at most 100,000 characters. */
   readonly query: string;
-  /** 1 to 10,000 candidates. More than 100 is allowed, and warned about once: see docs/sdk.md#depth. */
+  /**
+   * 1 to 10,000 candidates, of 64 Mi characters (2^26) in all. More than 100 are allowed, with a warning: see
+   * docs/sdk.md#depth.
+   */
   readonly documents: readonly DocumentInput[];
-  /** Which model scores. Default: the client's `model`. */
+  /** The name of the model that scores. Default: the client's `model`. */
   readonly model?: string | undefined;
   /**
-   * A cascade, instead of `model`: a cheap model scores all documents and keeps its best, the next one
-   * scores those, as one durable job. The result has the last model's scores of what reached it.
+   * A cascade of 2 to 4 different models, instead of `model`: a cheap model scores all documents and keeps its best,
+   * the next one scores those, as one durable job. The result has the last model's scores of what reached it.
    */
   readonly stages?: readonly Stage[] | undefined;
-  /** Results wanted, best first. Default: all. */
+  /** How many results to return, best first. Default: all. */
   readonly topN?: number | undefined;
-  /** Hand the documents' texts back. Default false. */
+  /** Return the documents' texts too. Default false. */
   readonly returnDocuments?: boolean | undefined;
   /** Text of an object document: these fields, joined by newlines, instead of `text`. */
   readonly fields?: readonly string[] | undefined;
-  /** Cuts each document to so many tokens first. Default: the model's limit. */
+  /** Cuts each document to so many tokens before anything else. Default: the model's limit. */
   readonly maxTokensPerDocument?: number | undefined;
-  /** `truncate` (default), `split` (the best part's score counts) or `refuse`. */
+  /**
+   * For a document that is too long for the model: `truncate` (default), `split` (at most 256 pieces, the best one's
+   * score counts) or `refuse` (it fails with `document_too_long`).
+   */
   readonly longDocuments?: "truncate" | "split" | "refuse" | undefined;
-  /** Which side is cut: `longest_first` (default) or `only_second`, the document. */
+  /** Which text is cut: the longer one (`longest_first`, default) or the document alone (`only_second`). */
   readonly truncation?: "longest_first" | "only_second" | undefined;
-  /** `score` is the raw logit, not the activated one. Default false. */
+  /** `score` is the logit, without the model's activation. Default false. */
   readonly rawScores?: boolean | undefined;
-  /** The same key is the same job: a repeat returns the first one's result. */
+  /**
+   * At most 512 characters. Within a tenant and a model (or cascade) the same key means the same job: a repeat gets the
+   * first one's result. The same key for another request is an `idempotency_conflict`.
+   */
   readonly idempotencyKey?: string | undefined;
   /** The lane. Default `standard`; `rerankMany` takes `bulk`. */
   readonly priority?: Lane | undefined;
   /**
-   * The revision of the model that must score it, as results name it (`"8db9170d214a"`): no other does,
-   * and the job waits until a worker of that revision takes it. Not with `stages`.
+   * The one revision of the model that may score it, as results name it (`"8db9170d214a"`): the job waits until a
+   * worker of that revision takes it. Not with `stages`.
    */
   readonly revision?: string | undefined;
-  /** Whose job it is: within a lane tenants share the fleet by weight, and have limits of their own. */
+  /**
+   * Whose job it is, at most 128 characters: within a lane tenants share the fleet by weight, and have limits of their
+   * own.
+   */
   readonly tenant?: string | undefined;
-  /** After this moment nobody wants the result. */
+  /** When the job, if it is not scored, ends with `deadline_exceeded`. A number is milliseconds since 1970. */
   readonly deadline?: Date | number | undefined;
-  /** Carried along and handed back in the result. At most 16 entries. */
+  /** Returned with the result. At most 16 entries, texts of at most 1,024 characters. */
   readonly metadata?: Readonly<Record<string, string | number | boolean | null>> | undefined;
 }
 
@@ -92,7 +106,7 @@ const wellFormed = (text: string): boolean => text.isWellFormed();
 
 const NO_DEADLINE = "must be a Date or milliseconds since 1970";
 
-/** Each is checked by itself and only where a request has it: that costs a third of a schema of the whole. */
+/** A schema for each field, run only if the request has it: a third of the time that one schema for the whole takes. */
 const FIELDS = {
   query: z
     .string()
@@ -203,7 +217,7 @@ export type RequestOptions = {
     | undefined;
 };
 
-/** A copy, but for the documents, which are read at once: what the caller does with the request afterwards is not the job's. */
+/** A copy, which later changes of the caller's do not reach; only `documents` are not copied, but read at once. */
 function readFields(request: unknown): RerankRequest {
   if (typeof request !== "object" || request === null || Array.isArray(request)) {
     const message = "must be an object with query and documents";
