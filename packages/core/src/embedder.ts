@@ -5,7 +5,7 @@ import { openModelFolder } from "./model/folder.ts";
 import { readEmbeddingConfig, type EmbeddingConfig } from "./model/embedding.ts";
 
 export interface EmbedderOptions {
-  /** As of `Reranker.load`. */
+  /** Which of the folder's weights, and where they run: as for `Reranker.load`. */
   readonly dtype?: string | undefined;
   readonly device?: string | undefined;
   /** Threads of a forward pass. Default: as many as there are cores. */
@@ -47,9 +47,10 @@ export class Embedder {
   }
 
   /**
-   * One vector a text, in order, each of the same length; texts beyond the model's limit are cut.
+   * One unit vector of the model's width for each text, in order; texts beyond the model's limit are cut.
    *
    * @param kind Chooses the folder's prompt, which is put before each text.
+   * @throws CoreError `inference_failed` if a forward pass throws, `engine_crashed` if the thread has died.
    */
   async embed(texts: readonly string[], kind: "query" | "document"): Promise<Float32Array[]> {
     const { vectors, dimensions } = await this.#thread.call({

@@ -35,16 +35,16 @@ export class Reranker {
   readonly devices: readonly Device[];
   /** What was measured of the model on these devices; absent if `calibrationFolder` was not given. */
   readonly calibration: Calibration | undefined;
-  /** Logits of the calibration pairs: equal for every worker that serves the same model. */
+  /** Logits of the calibration pairs, in their order: equal for every worker that serves the same model. */
   readonly reference: readonly number[];
-  /** Largest difference that a batch makes to the logit of a calibration pair. */
+  /** Largest difference that the batch makes to the logit of a calibration pair, measured at load. */
   readonly deviation: number;
-  /** What that difference comes from: of a batch's shape alone a GPU's rounding does, of company a dynamic quantisation. */
+  /** Where it comes from: `rounding`, the batch's `shape` (a GPU in fp16), or its other pairs, `company` (dynamic quantisation). */
   readonly deviatesBy: Probe["deviatesBy"];
   readonly #encoder: Encoder;
   readonly #batcher: Batcher;
   readonly #cache: ScoreCache | undefined;
-  /** Largest batch, padding included. */
+  /** Largest batch in tokens, padding included. */
   readonly maxBatchTokens: number;
   #isClosed = false;
   #underWay = 0;
@@ -77,7 +77,8 @@ export class Reranker {
   }
 
   /**
-   * Reads the folder, starts the threads, loads the weights, and measures what is not known yet.
+   * Reads the folder, starts the threads, loads the weights, and measures what is not known yet (some seconds, the first
+   * time with a `calibrationFolder`).
    *
    * @throws CoreError `model_folder_invalid`, `model_unsupported` or `device_unavailable`.
    */
@@ -99,7 +100,7 @@ export class Reranker {
     return this.#batcher.waitingPairs;
   }
 
-  /** Pairs that shared the forward pass of an equal one. */
+  /** Pairs that needed no forward pass of their own, since an equal one was waiting or had just been scored. */
   get sharedPairs(): number {
     return this.#batcher.sharedPairs;
   }
@@ -109,7 +110,7 @@ export class Reranker {
     return this.#batcher.isStuck;
   }
 
-  /** Tokens a millisecond that the devices are through with, by what batches have cost lately. */
+  /** Padded tokens a millisecond that all devices together get through, by what batches have cost lately. */
   get tokensPerMs(): number {
     return this.#batcher.tokensPerMs;
   }
@@ -162,7 +163,7 @@ export class Reranker {
     }
   }
 
-  /** Waits for what is under way, then ends the threads and frees the sessions. */
+  /** Waits for what is under way, then ends the threads and frees the sessions. Later calls throw `engine_closed`. */
   async close(): Promise<void> {
     this.#isClosed = true;
     while (this.#underWay > 0) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -174,11 +175,11 @@ export interface RerankerOptions extends EngineOptions {
   /** Longest pair in tokens, for a model that takes more than is wanted. Default: the model's own limit. */
   readonly maxTokens?: number | undefined;
   /**
-   * Largest batch in tokens, padding included. Default: where the device is at its best by its
-   * calibration; without one 2,048 on a CPU, 32,768 elsewhere.
+   * Largest batch in tokens, padding included. Default by the calibration: twice the device's knee, or some 25 ms of
+   * work (512 to 1,024 tokens) if that is more; without one 2,048 on a CPU, 32,768 elsewhere.
    */
   readonly maxBatchTokens?: number | undefined;
-  /** Makes the cache for logits of pairs that were scored before. Default: none are kept. */
+  /** Makes the cache of logits of pairs that were scored before. Default: no cache. */
   readonly cache?: ((facts: ModelFacts) => ScoreCache) | undefined;
   /** Told of each forward pass. */
   readonly onBatch?: ((report: BatchReport) => void) | undefined;
@@ -187,6 +188,7 @@ export interface RerankerOptions extends EngineOptions {
 export type ScoredDocument =
   | {
       readonly state: "scored";
+      /** The model's answer, without its activation. */
       readonly logit: number;
       /** Tokens read for it, query and special tokens included. */
       readonly tokens: number;
@@ -197,17 +199,19 @@ export type ScoredDocument =
 export interface ScoredRequest {
   /** In the order of the request's documents. */
   readonly documents: readonly ScoredDocument[];
-  /** Logits fused with the first stage's scores, if the request carried them and the model can. */
+  /** By document: its logit fused with the first stage's score, null if it failed. Absent without such scores, or such a model. */
   readonly fused?: readonly (number | null)[];
   /** Query and documents, if the request asked for them. */
   readonly texts?: Texts;
-  /** Of each document with its query and length policy, if the cache was asked. */
+  /** By document: the digest of it with its query and length policy, if the cache was asked. */
   readonly digests?: readonly string[];
   /** Forward-pass rows: more than the documents if some were split. */
   readonly pairs: number;
   /** How many of them had their logit from the score cache. */
   readonly cached: number;
+  /** In milliseconds. */
   readonly timings: {
+    /** Waiting for the tokenising thread, and asking the cache. */
     readonly waitToTokenizeMs: number;
     readonly tokenizeMs: number;
     /** From tokenised to scored: waiting for a device and the passes themselves. */

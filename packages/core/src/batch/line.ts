@@ -9,8 +9,8 @@ export interface InLine {
 /**
  * The waiting pairs of one length: first come, first out, unless a deadline presses.
  *
- * Two columns rather than an object for each pair: there are hundreds of thousands a second. Who is taken out of turn
- * leaves a hole, which goes with those before it, so that nobody has to move up.
+ * Two columns rather than an object for each pair: there are hundreds of thousands a second. A pair that is taken out of
+ * turn leaves a hole, which is removed together with the pairs before it, so that nothing has to move up.
  */
 export class Line<P extends InLine> {
   #pairs: (P | undefined)[] = [];
@@ -25,7 +25,7 @@ export class Line<P extends InLine> {
     return this.#size;
   }
 
-  /** When the first came; there is one. */
+  /** The `since` of the first pair; only of a line that is not empty. */
   get oldestSince(): number {
     return this.#since[0]!;
   }
@@ -46,7 +46,7 @@ export class Line<P extends InLine> {
     else this.#byDeadline.push(pair.deadline, this.#gone + this.#pairs.length - 1);
   }
 
-  /** Removes so many: those whose deadline comes until then, the nearest first, then the oldest. */
+  /** Removes `rows` pairs: those with a deadline not after `until`, the nearest first, then the oldest. */
   take(rows: number, until: number): P[] {
     const taken: P[] = [];
     while (taken.length < rows && this.nearestDeadline <= until) {

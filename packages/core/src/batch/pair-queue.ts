@@ -25,18 +25,18 @@ export interface TakeOptions extends BatchSize {
 /**
  * The pairs that wait for a device, and whose turn it is. Pure: no clock, no I/O.
  *
- * - The urgent lanes, 0 to {@link LAST_URGENT_LANE}, go alone: a batch of them is not filled up with others, who
- *   would make it wait.
+ * - The urgent lanes, 0 to {@link LAST_URGENT_LANE}, go alone: their batches are not filled up with pairs of other lanes,
+ *   which would make them take longer.
  * - The more urgent lane goes first, but after {@link OTHERS_TURN} batches in a row that passed over the
  *   oldest pair it is that pair's turn, whatever its lane, so that no lane starves.
- * - Within a lane the batch is the most efficient one (`plan.ts`), and what fits in beside it without
- *   making it longer is taken from the other lanes too.
+ * - Within a lane the batch is the most efficient one (`plan.ts`). Pairs of other lanes fill it up where they fit
+ *   without making its rows longer.
  * - A pair whose deadline comes within {@link HORIZON_MS} is in the next batch of its lane, the nearest deadline before
  *   all, and the batch is planned around it.
  * - A pair that has seen {@link MAX_AGE} batches go by is in the next batch of its lane. Where deadlines press too, the two
  *   take turns, so within a lane a pair waits at most MAX_AGE batches and two for each pair that is older.
  *
- * Nothing ever waits for company: whoever asks gets a batch while there is a pair.
+ * Nothing ever waits for a fuller batch: whoever asks gets one while there is a pair.
  */
 export class PairQueue<P extends WaitingPair> {
   readonly #lanes: LengthBuckets<P>[] = [];
@@ -110,11 +110,11 @@ export class PairQueue<P extends WaitingPair> {
 }
 
 export const LAST_URGENT_LANE = 2;
-/** Batches that a pair may see go by; large enough for pairs of its length to arrive meanwhile. */
+/** How many batches may pass a pair over; so many that pairs of its length may arrive meanwhile. */
 export const MAX_AGE = 16;
 /**
- * A later deadline needs no hurry: three times what a worker has in hand (`apps/worker/src/intake.ts`) is through by then
- * as it comes, and in that order batches are at their best.
+ * A later deadline needs no hurry: within a second a worker gets through three times what it has in hand
+ * (`apps/worker/src/intake.ts`) in any case, and batches are most efficient when they need not mind deadlines.
  */
 export const HORIZON_MS = 1_000;
 /** So many batches in a row may pass over the oldest pair. */

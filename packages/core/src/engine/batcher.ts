@@ -19,10 +19,10 @@ import { TokenBudget } from "./token-budget.ts";
 /**
  * Pairs of many requests in, logits out: fills the devices with batches from one {@link PairQueue}.
  *
- * Each device has at least two batches under way and some milliseconds of work beside the one that
- * computes, so that the next one already lies in its thread when a forward pass ends. Equal sequences of requests that wait at the same time
- * are one pair ({@link EqualPairs}). A batch that throws is halved until the pair that cannot be scored stands alone; only
- * that pair fails.
+ * Each device has at least two batches under way, and some milliseconds of work beside the one that it
+ * computes, so that the next one already lies in its thread when a forward pass ends. Equal pairs of requests that
+ * wait at the same time are scored once ({@link EqualPairs}). A batch that throws is halved until the pair that cannot
+ * be scored stands alone; only that pair fails.
  */
 export class Batcher {
   readonly #queue = new PairQueue<QueuedPair>();
@@ -62,7 +62,7 @@ export class Batcher {
     return this.#devices.some((device) => device.isSilent);
   }
 
-  /** Tokens that the devices are through with in a millisecond, by what batches have cost lately. */
+  /** Padded tokens that all devices get through in a millisecond, by what batches have cost lately. */
   get tokensPerMs(): number {
     const length = Math.max(1, Math.round(this.#meanLength));
     const rows = rowsOf({ maxTokens: this.#budget.tokens, maxSquares: this.#maxSquares }, length);

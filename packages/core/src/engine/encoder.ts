@@ -5,14 +5,15 @@ import { DEFAULT_LANE } from "./submission.ts";
 import type { KeptFailure, KeptScore, ScoreCache } from "./score-cache.ts";
 import type { TokenizeData, TokenizeReply, TokenizeRequest } from "./tokenize-thread.ts";
 
-/** A request as pairs, less those documents of which the score is known. */
+/** A request as pairs, without the documents whose score is known. */
 export interface EncodedRest {
   readonly encoded: EncodedRequest;
-  /** Of every document, if a cache was asked. */
+  /** One for each document, if a cache was asked. */
   readonly digests?: readonly string[];
+  /** What the cache knew of each document, if it was asked. */
   readonly known?: readonly (KeptScore | KeptFailure | undefined)[];
   readonly texts?: Texts | undefined;
-  /** Time in the tokenising thread. */
+  /** Milliseconds in the tokenising thread. */
   readonly durationMs: number;
 }
 

@@ -15,13 +15,13 @@ export interface PairScores {
 
 export interface SubmitOptions {
   /**
-   * 0 is the most urgent. Batches of lanes 0 to 2 hold nothing else, and overtake the ones that lie ready.
+   * 0 is the most urgent. A batch of a lane from 0 to 2 holds no pairs of other lanes, and overtakes those that lie ready.
    * Default 3.
    */
   readonly lane?: number | undefined;
   /**
-   * Milliseconds since 1970, by this process's clock. Within its lane what has less than a second left goes first. Ends
-   * nothing: that is the signal's.
+   * Milliseconds since 1970, by this process's clock: within its lane, what has less than a second left goes first. It
+   * does not end the request; that is the signal's business.
    */
   readonly deadline?: number | undefined;
   readonly signal?: AbortSignal | undefined;

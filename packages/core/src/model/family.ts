@@ -35,7 +35,7 @@ export interface PointwiseModel {
    * again for the next batch.
    */
   inputs(batch: TokenBatch, names: readonly string[]): Record<string, Tensor>;
-  /** One logit a row, in the batch's order. */
+  /** One logit for each of the `rows`, in the batch's order; `names` are the outputs that the graph declares. */
   logits(
     outputs: Readonly<Record<string, Tensor>>,
     names: readonly string[],
@@ -46,18 +46,19 @@ export interface PointwiseModel {
 /** What is true of a model before it has scored anything. */
 export interface ModelFacts {
   readonly family: string;
+  /** The first 12 hexadecimal digits of the SHA-256 over the folder's files. */
   readonly revision: string;
   readonly dtype: string;
-  /** Longest sequence, special tokens included. */
+  /** Longest sequence in tokens, query and special tokens included. */
   readonly maxTokens: number;
   /** How a logit becomes a score. */
   readonly activation: Activation;
   /**
-   * Whether a pair's score is the same in any company, but for the rounding of float32 sums. Measured
+   * Whether a pair's score is the same in any batch, except for the rounding of float32 sums. Measured
    * when the model is loaded; `undefined` before.
    */
   readonly batchInvariant?: boolean;
-  /** What first-stage scores weigh beside the logits, for a model that has learnt to use them. */
+  /** The weight of first-stage scores beside the logits (see `fuse`); absent unless the model has learnt to use them. */
   readonly firstStageWeight?: number;
 }
 
