@@ -19,14 +19,14 @@ import type { Solitude } from "./solitude.ts";
 /**
  * Scores jobs whose workers have died, so that a pair that kills is told from its neighbours.
  *
- * Nothing in a dead process can say which pair it was, so each step is written down before it is done:
- * `trying` a run of a few documents, then what became of them. Whoever takes the job after the next death
- * finds the run, and tries its documents one by one; after the death after that it finds one document, and
+ * A dead process cannot say which pair killed it, so each step is written down before it is taken: first
+ * `trying` a run of a few documents, then what became of them. After the next death the worker that takes the
+ * job finds the run, and tries its documents one by one; after one more death it finds a single document, and
  * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
- * a run is tried nothing else is scored in the process, so what kills it is among these.
+ * a run is tried nothing else is scored in the process, so the killer is among its documents.
  *
- * In Redis it is a hash: `revision` → the model's that scored, `trying` → `<from>-<to>-<deaths of these>`, `reading` → how often the texts were begun to be read,
- * `<index>` → what became of the document.
+ * In Redis it is a hash: `revision` → that of the model that scored, `trying` → `<from>-<to>-<deaths of these>`,
+ * `reading` → how often reading the texts was begun, `<index>` → what became of the document.
  */
 export class CarefulScoring {
   readonly #redis: Redis;
@@ -148,7 +148,7 @@ export class CarefulScoring {
         { texts: { query: texts.query, documents }, ...policy },
         options,
       );
-      // Split documents have several pairs each; which one has how many is not told.
+      // Of split documents, which have several pairs each, core tells only the sum.
       const outcomes = scored.documents.map((document, i) => ({
         document,
         pairs: i === 0 ? scored.pairs - (scored.documents.length - 1) : 1,
@@ -179,7 +179,7 @@ interface Run {
   readonly deaths: number;
 }
 
-/** So few that one by one is soon done, so many that the others do not take for ever. */
+/** Few, so that trying them one by one takes little; many, so that a large job does not take for ever. */
 const RUN_DOCUMENTS = 16;
 const KEPT_MS = 24 * 3600 * 1000;
 

@@ -1,8 +1,8 @@
-/** What the intake must know of the engine that it feeds; read anew after each job. */
+/** What the intake must know of the engine that it feeds. Read anew for each job, since speed changes. */
 export interface Appetite {
   /** Tokens of one full batch on every device. */
   readonly tokensPerRound: number;
-  /** What the devices are through with in a millisecond. */
+  /** Padded tokens that the devices get through in a millisecond. */
   readonly tokensPerMs: number;
 }
 
@@ -54,7 +54,7 @@ export class Intake {
     return Math.max(1, Math.min(MAX_JOBS, Math.max(this.#least, byTokens), this.#byCharacters));
   }
 
-  /** Those in hand are what they are, whatever jobs have been like so far. */
+  /** Counts the jobs in hand by their real size, and only further ones by the mean so far. */
   get #byCharacters(): number {
     const room = Math.max(0, MAX_CHARACTERS - this.#charactersInHand);
     return this.#jobsInHand + Math.floor(room / Math.max(1, this.#charactersPerJob));
@@ -85,7 +85,7 @@ export class Intake {
   }
 }
 
-/** In English prose: what is assumed until something has come. */
+/** Of English prose; assumed until the first jobs have shown their own. */
 export const CHARACTERS_PER_TOKEN = 4;
 const ROUNDS = 3;
 const IN_HAND_MS = 300;

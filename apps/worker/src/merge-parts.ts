@@ -14,7 +14,7 @@ type FailedPart = Extract<PartRecord, { state: "failed" }>;
 /**
  * The record that the job would have if it had been scored in one piece.
  *
- * A part that failed costs its own documents. The job fails if every part did, or if its time was over.
+ * A part that failed costs its own documents. The job fails if every part did, or if its deadline was over.
  *
  * @param job Any of the parts' envelopes.
  * @param parts All of them, in their order.
@@ -53,7 +53,7 @@ export function mergeParts(
     firstStageScores,
     record: {
       ...record,
-      // While a fleet changes from one to another, parts may have been scored by both: that is said.
+      // While a fleet changes revisions, parts may have been scored by both: the record names both.
       revision: allOf((part) => part.record.revision),
       dtype: allOf((part) => part.record.dtype),
       logits,
@@ -82,7 +82,7 @@ export function keptBy({ cascade, options }: JobEnvelope): number | undefined {
   return (cascade?.next.length ?? 0) > 0 ? cascade!.keep : options.topN;
 }
 
-/** Of a part none of whose documents has an id, there are none. */
+/** A part in which no document has an id brings no column of ids. */
 function idsOf(parts: readonly PartRecord[]): (string | null)[] | undefined {
   const ids = parts.flatMap((part) => {
     const isCompleted = part.state === "completed";

@@ -27,7 +27,7 @@ export interface ScoreJobContext {
   /** Redis's time, in milliseconds. */
   now(): number;
   readonly signal: AbortSignal;
-  /** The job's, by this process's clock. */
+  /** The job's deadline in milliseconds, by this process's clock. */
   readonly deadline: number | undefined;
   /** Core's lane for the job's pairs. */
   readonly rank: number;
@@ -39,7 +39,7 @@ export interface ScoreJobContext {
 }
 
 /**
- * A job's record: its texts are fetched, scored with everything else under way, and put in columns.
+ * A job's record: its texts are fetched, scored together with everything else under way, and the scores put in columns.
  *
  * @throws RankfleetError `payload_missing`; whatever core throws; the signal's reason.
  */
@@ -96,7 +96,7 @@ export interface PoisonDocument {
   readonly index: number;
 }
 
-/** Not what is wrong with a text, but what the model made of it. */
+/** Failures of the model on a text, not of the text itself. */
 const POISONOUS: ReadonlySet<string> = new Set([
   "inference_failed",
   "score_not_finite",

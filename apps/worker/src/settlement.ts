@@ -25,8 +25,8 @@ import { mergeParts } from "./merge-parts.ts";
 
 /**
  * How jobs end: a record is written once, or the job goes on to its next stage. Of a large job's parts,
- * whoever ends the last one merges them all; if that attempt dies, its part is delivered again, found
- * recorded, and merged then.
+ * whoever ends the last one merges them all; if that worker dies before it has, the part is delivered again,
+ * found recorded, and the merge is done then.
  */
 export class Settlement {
   readonly #model: string;
@@ -56,9 +56,9 @@ export class Settlement {
   }
 
   /**
-   * Whether this delivery has nothing left to compute. An attempt that died between its record and the
-   * queue's leaves nothing to do but forget the job; so does a job that was cancelled while it stood in
-   * an earlier stage's queue, or in parts.
+   * Whether this delivery has nothing left to compute, because the job has ended: its worker died after writing
+   * the record and before the queue heard of it, or it was cancelled while it stood in an earlier stage's queue,
+   * or in parts.
    *
    * @throws RankfleetError the failure that stands, if the queue is to set the job aside as a dead letter.
    */
@@ -165,7 +165,7 @@ export class Settlement {
 
   /**
    * The job has been merged, or cancelled; or it has waited for longer than parts are kept, and ends with that.
-   * Of a stage that others follow it cannot be told: the job may be there.
+   * For a stage that others follow this cannot be told: the job may be there.
    */
   async #partIsLate(job: JobEnvelope): Promise<void> {
     if ((job.cascade?.next.length ?? 0) > 0) return;

@@ -1,7 +1,7 @@
 /**
- * Many may go on together, or one alone. What kills a process while a suspect is tried must be the suspect, so
- * nothing else may be scored meanwhile: who wants to be alone waits until the others are through, and those who
- * come in the meantime wait for it.
+ * A lock of the whole process: many steps `together`, or one `alone`. If a process dies while a suspect is tried, it
+ * must have been the suspect, so nothing else may be scored meanwhile. A step that wants to be alone waits until the
+ * others have ended, and those that come in the meantime wait for it.
  */
 export class Solitude {
   #inCompany = 0;
@@ -18,7 +18,7 @@ export class Solitude {
     }
   }
 
-  /** One after the other. */
+  /** Several such steps run one after the other. */
   async alone<Result>(step: () => Promise<Result>): Promise<Result> {
     const before = this.#alone;
     let end: () => void = () => {};

@@ -10,7 +10,7 @@ import {
   type Tracer,
 } from "@opentelemetry/api";
 
-/** Asked for each time: one that was got before the provider was set would stay mute. */
+/** Fetched each time: a tracer from before the provider was set would record nothing. */
 const tracer = (): Tracer => trace.getTracer("@rankfleet/worker");
 
 /**

@@ -9,9 +9,9 @@ import { writeTo, type Write } from "./write.ts";
  * Takes jobs from one of a model's queues and keeps them leased while they are worked on.
  *
  * `handle` settles a job by writing its result record; only then does it return, and the queue forgets
- * the job. If it throws an error that cannot get better, the job goes to the failed ones, which are
- * the dead letters; a {@link Postponed} puts it off without spending a try; any other error has it
- * tried again.
+ * the job. If it throws an error that is not retryable, the job goes to BullMQ's failed ones, which are
+ * the dead letters; a {@link Postponed} puts it off without spending an attempt; any other error spends
+ * one, and the job is delivered again while it has any left.
  */
 export class JobConsumer {
   readonly #worker: OneByOneWorker;
@@ -87,8 +87,8 @@ export class JobConsumer {
   }
 
   /**
-   * BullMQ tells until when a job is put off by this host's clock, and others look by theirs: what this host
-   * puts off for a second while its clock is an hour ahead would wait for an hour.
+   * BullMQ computes by this host's clock until when a job is put off, and other hosts compare that with theirs: a host
+   * whose clock is an hour ahead would put a job off for an hour instead of a second.
    */
   #isClockAhead(): boolean {
     return Date.now() - this.#options.now() > MAX_CLOCK_AHEAD_MS;
@@ -108,7 +108,7 @@ export class JobConsumer {
     return this.#putBack(job, token);
   }
 
-  /** Before all others of its priority, and idle workers are told: of what is put back BullMQ leaves no marker. */
+  /** Before all others of its priority; idle workers are told here, since BullMQ does not do so for what is put back. */
   async #putBack(job: Job, token: string): Promise<never> {
     await job.moveToWait(token);
     await this.#write(this.#worker.toKey("marker"), ["zadd", 0, "0"]).catch(() => {});
@@ -144,7 +144,7 @@ export class JobConsumer {
   }
 }
 
-/** Thrown by `handle`: not now, and it costs the job nothing. */
+/** Thrown by `handle`: the job is to be delivered again later, and spends no attempt. */
 export class Postponed extends Error {
   readonly delayMs: number;
 
@@ -190,7 +190,7 @@ const MAX_CLOCK_AHEAD_MS = 1_000;
 /** A killed worker's jobs are taken over after at most LOCK_MS + STALLED_CHECK_MS. */
 const LOCK_MS = 6_000;
 const STALLED_CHECK_MS = 3_000;
-/** Nobody is failed for the company it kept: `deaths` tells who must be looked at alone. */
+/** Without end: a job is not failed because others killed its workers. `deaths` says which jobs to score with care. */
 const MAX_STALLS = 1_000_000;
 /** What a failed job's reason begins with if `handle` has settled it. */
 export const HANDLED = "[handled] ";

@@ -90,14 +90,15 @@ export class JobProducer {
     const keys = this.#keys.model(envelope.model);
     const mayGoAhead = ranges.length === 1 && envelope.digest === undefined;
     if (mayGoAhead && this.#backlog.takeIdle(envelope.model, !isContinuation)) {
-      // One way to Redis instead of two: where nobody waits there is room, and an order of one.
+      // One round trip instead of two: where nothing is queued there is room, and the job is the first anyway.
       const place = { queue: keys.queue(envelope.lane), priority: 1 };
       const [admitted] = await Promise.all([
         this.#backlog.admitAtOnce(jobId, envelope, !isContinuation),
         this.#enqueue(jobId, envelope, texts, place),
       ]);
       if (!("bound" in admitted)) return;
-      // Others have been there since. What a worker has in hand by now is scored, uncounted.
+      // Others came first, and there is no room: the job is taken out again. If a worker has it in hand by now it is
+      // scored all the same, uncounted.
       const queue = this.#queues.named(place.queue);
       const isThere = (await this.#redis.exists(queue.toKey(jobId))) === 1;
       if (!isThere || (await queue.remove(jobId)) === 0) return;
@@ -216,7 +217,7 @@ interface PlaceInLine {
 }
 
 const EXPRESS_PRIORITIES: Readonly<Record<Lane, number>> = { interactive: 1, standard: 2, bulk: 3 };
-/** Tries that a worker's failure may cost; a killed worker's jobs do not spend them. */
+/** How often a job is tried whose worker fails; a killed worker spends none. */
 const ATTEMPTS = 3;
 /** A week: a backlog of a long weekend keeps its texts. */
 const PAYLOAD_TTL_MS = 7 * 24 * 3600 * 1000;

@@ -89,7 +89,7 @@ export class ModelRegistry {
     await Promise.all([this.#redis.zrem(workers, workerId), this.#redis.hdel(rates, workerId)]);
   }
 
-  /** What the model's live workers are through with together; undefined if none is alive. */
+  /** What the model's live workers get through together; undefined if none is alive. */
   async rate(model: string): Promise<FleetRate | undefined> {
     const { workers, rates } = this.#keys.model(model);
     const [time, all, seen] = await Promise.all([
@@ -167,20 +167,20 @@ export interface WorkerSign extends FleetRate {
 }
 
 export interface FleetRate {
-  /** Measured: padded tokens that the devices are through with. */
+  /** Measured: padded tokens that the devices get through in a second. */
   readonly tokensPerSecond: number;
   /** Of the texts seen lately. */
   readonly charactersPerToken: number;
 }
 
-/** In how many milliseconds a fleet is through with so many characters; undefined if none is alive. */
+/** How many milliseconds a fleet needs for so many characters; undefined if no worker is alive. */
 export function drainMs(characters: number, rate: FleetRate | undefined): number | undefined {
   if (rate === undefined) return undefined;
   return (1000 * characters) / (rate.tokensPerSecond * rate.charactersPerToken);
 }
 
 export const HEARTBEAT_MS = 5_000;
-/** Whoever takes longer to join has died on the way. */
+/** A worker that takes longer to join counts as dead. In milliseconds, as the other one. */
 const JOINING_MS = 5_000;
 
 /** KEYS: 1. ARGV: 1 the value that is the caller's own. */

@@ -20,7 +20,8 @@ import { script, type Script } from "./script.ts";
  *
  * The key stands for one id. But a job that was cancelled, or too late, or is a dead letter whose record has
  * expired, may be made again, while a worker may still hold the old one or a part of it. So each such attempt
- * has an id of its own: the key's, and the attempt's number, which is counted up once whoever sees it first.
+ * (here: a job made under the key, not a delivery of one) has an id of its own: the key's with the attempt's
+ * number, which is counted up once, by whoever first sees that the last one is over.
  */
 export class Repeats {
   readonly #redis: Redis;
@@ -85,7 +86,7 @@ export class Repeats {
     return known === parts ? "to_be_queued" : "known";
   }
 
-  /** They outlive the job's record as dead letters, and then would be taken for the new job's. */
+  /** As dead letters they outlive the job's record, and would then be taken for the new job's parts. */
   async #partsInQueue(
     model: string,
     jobId: string,
@@ -113,7 +114,7 @@ function mayBeMadeAgain(record: ResultRecord): boolean {
 
 /** Within so long after a job is given up its record is written. */
 const RECORDED_MS = 60_000;
-/** Longer than anything of an earlier attempt. */
+/** Longer than anything of an earlier attempt is kept. */
 const ATTEMPT_TTL_MS = DEAD_LETTER_TTL_MS + 24 * 3600 * 1000;
 
 /** KEYS: 1 the counter. ARGV: 1 the attempt that is over, 2 the counter's time to live in ms. */

@@ -60,7 +60,7 @@ export class ResultStore {
     return "written";
   }
 
-  /** The script's reply once a replica has what it wrote; done again, it finds what it wrote the first time. */
+  /** The script's reply once a replica has what it wrote. If it must be repeated for that, it finds its own first record. */
   async #confirmed(key: string, write: () => Promise<unknown>): Promise<unknown> {
     let reply: unknown;
     await this.#replication.confirm(key, async () => {
@@ -146,7 +146,7 @@ export interface SettledJob {
   readonly replyTo?: string | undefined;
 }
 
-/** What an attempt shows for its right to settle. */
+/** What an attempt shows to prove its right to settle. */
 export interface Lease {
   readonly queue: string;
   readonly token: string;
@@ -159,7 +159,7 @@ const RESULT_TTL_MS = 24 * 3600 * 1000;
 /** How long a dead letter and its texts are kept. */
 export const DEAD_LETTER_TTL_MS: number = 30 * 24 * 3600 * 1000;
 
-/** Its texts stay, to be looked at and tried again. Too late is too late, and cancelled is unwanted. */
+/** Its texts stay, to be looked at and tried again; not those of a job that was too late or cancelled. */
 export function isDeadLetter(record: ResultRecord): record is FailedRecord {
   return record.state === "failed" && record.failure.code !== "deadline_exceeded";
 }

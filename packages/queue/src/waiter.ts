@@ -16,7 +16,7 @@ import type { ResultStore } from "./result-store.ts";
  * Waits for result records on a producer's behalf.
  *
  * Workers publish the end of a job, with its record, on this producer's channel: that is the fast way.
- * Correctness does not hang on it: every waiting job is also looked up every few seconds, so a lost
+ * Correctness does not depend on it: every waiting job is also looked up every few seconds, so a lost
  * message, a lost connection, or a job of another producer only costs time.
  */
 export class ResultWaiter {
@@ -167,7 +167,7 @@ export class ResultWaiter {
     await this.check(jobId);
     const now = Date.now();
     if (!this.#waiting.has(jobId) || now < waiting.askAgainAt) return;
-    // The longer it waits the more rarely: three scripts each time are much for thousands of jobs in a long queue.
+    // The longer it waits, the more rarely: three scripts each time add up for thousands of jobs in a long queue.
     waiting.askAgainAt = now + Math.min(MOST_RARELY_MS, (now - since) / 2);
     try {
       const state = await this.#queues.state(models, jobId);
@@ -213,7 +213,7 @@ interface Waiting {
 
 const POLL_MS = 2_000;
 const POLL_CHUNK = 100;
-/** So many unread ends, and nobody can tell any more what was missed: everything is looked up then. */
+/** With more unread ends than this, what was missed cannot be told any more: everything is looked up then. */
 const MOST_MISSED = 100_000;
 /** A job this old without a record is looked for in the queue too. */
 const SUSPICIOUS_MS = 4_000;
