@@ -168,7 +168,7 @@ export interface ConsumerOptions {
   onError(error: Error): void;
 }
 
-/** A job in hand. */
+/** One delivery of a job to this worker: an attempt at it. */
 export interface Delivery {
   readonly jobId: string;
   readonly queue: string;
@@ -181,7 +181,7 @@ export interface Delivery {
   /** An earlier attempt was begun, so its result may already stand. */
   readonly isRedelivery: boolean;
   readonly isLastAttempt: boolean;
-  /** Aborts when the lease is lost. */
+  /** Aborts when the lease is lost, or the job is cancelled or handed back. */
   readonly signal: AbortSignal | undefined;
 }
 

@@ -99,15 +99,16 @@ export function coreSplits(threads: number): CoreSplit[] {
   }));
 }
 
-/** What a model answers for the calibration pairs, and whether company changes it. */
+/** What a model answers for the calibration pairs, and whether the other pairs of a batch change that. */
 export interface Probe {
   /** A logit for each of the calibration documents, each scored alone. */
   readonly reference: readonly number[];
   /** The largest difference that a batch with padding makes to one of them. 0: batch invariant. */
   readonly deviation: number;
   /**
-   * What the deviation comes from. A GPU that chooses its arithmetic by a batch's shape has one, but not between batches
-   * of one shape; of a file quantised dynamically company and padding change the scores.
+   * Where the deviation comes from. `rounding`: of float32 sums. `shape`: a GPU chooses its arithmetic by a batch's shape,
+   * so scores differ, but not between batches of one shape. `company`: of a dynamically quantised file, whose scores
+   * change with the other pairs of a batch and with its padding.
    */
   readonly deviatesBy: "rounding" | "shape" | "company";
   /** A batch of the first of these pairs, to see later whether a device is still well. */
@@ -125,7 +126,9 @@ export async function probeRows(encode: Encode): Promise<Row[]> {
 }
 
 /**
- * @param isDynamic Whether the graph quantises dynamically: company may happen to change nothing for these few pairs.
+ * Scores the calibration pairs alone and in company.
+ *
+ * @param isDynamic Whether the graph quantises dynamically: for these few pairs company may happen to change nothing.
  * @throws CoreError `model_unsupported` if the model answers what is no number: nobody could serve it.
  */
 export async function probe(

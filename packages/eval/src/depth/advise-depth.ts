@@ -13,8 +13,8 @@ export interface Candidate {
 }
 
 /**
- * The scores of a request that holds just these candidates, where one's depends on the others: with a first stage's scores
- * fused in it does, by their spread.
+ * The scores, in order, that a request of just these candidates would give, for scores that depend on the other candidates:
+ * those fused with a first stage's scores do, by their spread.
  */
 export type ScoresOf = (list: readonly Candidate[]) => readonly (number | undefined)[];
 
@@ -22,13 +22,15 @@ export type ScoresOf = (list: readonly Candidate[]) => readonly (number | undefi
 export type Candidates = ReadonlyMap<string, readonly Candidate[]>;
 
 export interface DepthPoint {
+  /** Candidates that are reranked for each query. */
   readonly depth: number;
+  /** Mean of the measure over queries. */
   readonly value: number;
   /** 95 %, over queries. */
   readonly interval: readonly [low: number, high: number];
   readonly recall: number;
   readonly pairs: number;
-  /** At the rate that was measured; absent if none was. */
+  /** Seconds to score `pairs` at `pairsPerSecond`; absent without that. */
   readonly seconds?: number;
 }
 
@@ -55,8 +57,8 @@ export interface AdviceOptions {
   readonly depths?: readonly number[];
   readonly pairsPerSecond?: number | undefined;
   /**
-   * What is not scored is not in the result, as in the last stage of a cascade, which gets `keep` documents and no
-   * others. Default false: it stays behind the reranked ones.
+   * Leave candidates below the depth out of the result, as a cascade's last stage does, which gets only `keep` documents.
+   * Default false: they stay behind the reranked ones.
    */
   readonly dropsRest?: boolean;
   /** See {@link ScoresOf}. Default: each candidate's own score. */
@@ -75,7 +77,7 @@ export function depthGrid(deepest: number): number[] {
  * arXiv 2411.11767, where scoring more lowers recall). One pass at full depth gives every shallower
  * one for free: a document's score does not depend on its neighbours, or is made anew by `scoresOf`.
  *
- * @throws the signal's reason.
+ * @throws RangeError for a measure that `parseMeasure` does not know; the signal's reason.
  */
 export async function adviseDepth(
   candidates: Candidates,
