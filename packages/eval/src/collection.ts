@@ -134,8 +134,7 @@ function parseObject(json: string, fail: Fail): Record<string, unknown> {
   try {
     value = JSON.parse(json);
   } catch (cause) {
-    const hint = json.startsWith("\u001F\uFFFD") ? "; it looks gzipped: unpack it first" : "";
-    throw fail(`is not JSON: ${(cause as Error).message}${hint}`, undefined, cause);
+    throw fail(`is not JSON: ${(cause as Error).message}`, undefined, cause);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw fail("expected a JSON object");

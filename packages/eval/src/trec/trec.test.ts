@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { formatQrels, readQrels } from "../qrels.ts";
 import { formatRun, readRun } from "./run-file.ts";
@@ -48,9 +49,24 @@ test.each([
   ["q1 Q0 a 1 high tag", "score"],
   ["q1 Q0 doc 25 1 14.2 tag", "columns"],
   ["q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t", "document"],
+  ["q1\tQ0\ta\t1\t\tt", "score"],
+  ["q1\tQ0\t\t1\t2\tt", "document"],
+  ["\tQ0\ta\t1\t2\tt", "query"],
 ])("a run with %j is refused for its %s", async (text, field) => {
   await expect(readRun(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
 });
+
+test.each([readRun, readQrels, readTopics])(
+  "%o says of a gzipped file what to do",
+  async (read) => {
+    const path = join(folder, "file.gz");
+    writeFileSync(path, gzipSync("q1 Q0 a 1 2 t\n".repeat(10)));
+    await expect(read(path)).rejects.toMatchObject({
+      code: "file_invalid",
+      message: expect.stringContaining("unpack it first") as string,
+    });
+  },
+);
 
 test("ids with blanks in them survive too, between tabs; a tag may have several words", async () => {
   const run = new Map([["q 1", [{ id: "doc 25", score: 2 }]]]);
