@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -153,6 +153,20 @@ test("the deepest depth is the reranking itself, also where no query's first can
   const { reranked, advice, failed } = await figures(path, "--first-stage", `run:${run}`);
   expect(failed).toBe(2);
   expect(advice.points.at(-1)!.value).toBeCloseTo(reranked["ndcg@10"]!, 12);
+});
+
+test("an output that has no room costs neither the others nor the figures", async () => {
+  const report = join(folder, "room.html");
+  const { code, stdout, stderr } = await startCommand(
+    ["eval", small, "--threads", "1", "--json", "/dev/full", "--report", report],
+    {},
+  ).ended;
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining('--json "/dev/full" could not be written: ENOSPC') as string,
+  ]);
+  expect(stdout).toContain("ndcg@10");
+  expect(readFileSync(report, "utf8")).toContain("</html>");
 });
 
 test("a model that no worker serves is told with what a command can do about it", async () => {
