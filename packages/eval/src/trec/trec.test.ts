@@ -136,6 +136,32 @@ Identify organizations.
   });
 
   test.each([
+    [
+      '<topics task="x">\n<topic number="1">\n<query>two words</query>\n<question>q</question>',
+      "two words",
+    ],
+    [
+      "<track><topic type='single' number='1'><title>AT&amp;T\n &lt;5</title> <query>no</query>",
+      "AT&T <5",
+    ],
+    ['<topic number="1">\nA patient\nof 45.\n', "A patient of 45."],
+    [
+      '<topic number="1"><query>x <b>y</b></query> <subtopic number="2" type="nav">z</subtopic>',
+      "x <b>y</b>",
+    ],
+  ])("of later tracks, in XML: %j", async (topic, text) => {
+    expect(await readTopics(file(`<?xml version="1.0"?>\n${topic}</topic>\n`))).toEqual([
+      { id: "1", text },
+    ]);
+  });
+
+  test("a tag may have attributes", async () => {
+    const text =
+      '<top lang="en">\n<num>1</num>\n<title lang="en">x y</title>\n<desc lang="en">d\n</top>';
+    expect(await readTopics(file(text))).toEqual([{ id: "1", text: "x y" }]);
+  });
+
+  test.each([
     ["<num> 1\n<title> price < 5 coffee press\n<desc> d", "price < 5 coffee press"],
     ["<num> 1\n<title>a <b> c</title>\n<desc> d", "a <b> c"],
     ["<num> 1\n<title> x<y <desc> d <narr> n", "x<y"],
@@ -155,6 +181,9 @@ Identify organizations.
     ["<top>\n<num> 1\n<title> x\n", "top"],
     ["<top>\n<num> 1\n<title> x\n<top>\n<num> 2\n<title> y\n</top>", "top"],
     ["nothing", "top"],
+    ['<topic number="1"><query>x</query>', "top"],
+    ["<topic><query>x</query></topic>", "num"],
+    ['<topic number="1"><question>x</question></topic>', "title"],
   ])("%j is refused for its %s", async (text, field) => {
     await expect(readTopics(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
   });
