@@ -6,7 +6,8 @@ import { columnsOf, formatColumns } from "./columns.ts";
 
 /**
  * Reads a TREC run: `query Q0 document rank score tag` a line. Best first: as in trec_eval the score orders,
- * and neither the rank column nor the order of the lines is believed; `#` begins a comment line.
+ * and neither the rank column nor the order of the lines is believed. `#` begins a comment line, unless `Q0` is what
+ * follows: it is a query's id then, which trec_eval would leave out.
  *
  * @throws CollectionError naming line and field.
  */
@@ -14,8 +15,8 @@ export async function readRun(file: string): Promise<Map<string, ScoredDocument[
   const run = new Map<string, ScoredDocument[]>();
   const seen = new Set<string>();
   for await (const { number: line, text } of readLines(file)) {
-    if (text.startsWith("#")) continue;
     const columns = columnsOf(text, 6);
+    if (text.startsWith("#") && columns[1] !== "Q0") continue;
     const fail = (field: string, problem: string): CollectionError =>
       new CollectionError(problem, { code: "file_invalid", file, line, field });
     // A tag may be of several words.

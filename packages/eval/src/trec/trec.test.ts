@@ -71,6 +71,9 @@ test.each([readRun, readQrels, readTopics])(
 test("ids with blanks in them survive too, between tabs; a tag may have several words", async () => {
   const run = new Map([["q 1", [{ id: "doc 25", score: 2 }]]]);
   expect(await readRun(file([...formatRun(run, "mine")].join("")))).toEqual(run);
+  const hashes = new Map([["#1", [{ id: "#a", score: 2 }]]]);
+  const comment = "#1 is a comment of words enough\n";
+  expect(await readRun(file(comment + [...formatRun(hashes, "mine")].join("")))).toEqual(hashes);
   expect((await readRun(file("q1 Q0 a 1 2 my run"))).get("q1")).toEqual([{ id: "a", score: 2 }]);
 });
 
