@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text as textOf } from "node:stream/consumers";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCommand, type Ended } from "./support/command.ts";
 import { cli, TestFleet } from "./support/fleet.ts";
@@ -87,6 +88,15 @@ test("run writes a line for each request, and failures to the errors file", asyn
 test("run refuses what can be read only once", async () => {
   const { code, stderr } = await run(["run", "/dev/null", "--output", join(folder, "pipe.jsonl")]);
   expect([code, stderr]).toEqual([1, expect.stringContaining("no plain file") as string]);
+});
+
+test("run says of a gzipped input what to do, and makes no output of it", async () => {
+  const input = join(folder, "packed.jsonl.gz");
+  writeFileSync(input, gzipSync(readFileSync(writeInput("packed.jsonl", 5, 2))));
+  const output = join(folder, "packed.out.jsonl");
+  const { code, stderr } = await run(["run", input, "--output", output]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("unpack it first") as string]);
+  expect(existsSync(output)).toBe(false);
 });
 
 test.each(["/dev/null", "-", "."])("run writes to a plain file, and not to %s", async (output) => {

@@ -288,10 +288,23 @@ const NO_PLAIN_OUTPUT =
 async function requireFile(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined);
   if (found === undefined) throw new BulkFilesError(`there is no file ${file}`);
-  if (found.isFile()) return;
-  throw new BulkFilesError(
-    `${file} is no plain file: write what comes through a pipe to one first`,
-  );
+  if (!found.isFile()) {
+    throw new BulkFilesError(
+      `${file} is no plain file: write what comes through a pipe to one first`,
+    );
+  }
+  // Each of its lines would be a failed request.
+  if (await isGzipped(file)) throw new BulkFilesError(`${file} is gzipped: unpack it first`);
+}
+
+async function isGzipped(file: string): Promise<boolean> {
+  const handle = await open(file).catch(() => undefined);
+  try {
+    const start = await handle?.read(Buffer.alloc(2), 0, 2, 0);
+    return start?.buffer.readUInt16BE(0) === 0x1f8b;
+  } finally {
+    await handle?.close();
+  }
 }
 
 async function isSame(one: string, other: string): Promise<boolean> {
