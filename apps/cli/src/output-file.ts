@@ -60,9 +60,11 @@ async function tryToCreate(file: string): Promise<void> {
   }
 }
 
+type Pieces = Iterable<string> | AsyncIterable<string>;
+
 /** By the option that names it, a file, if one was asked for, and what belongs there. */
 export type Outputs = Readonly<
-  Record<string, readonly [file: string | undefined, content: () => Iterable<string>]>
+  Record<string, readonly [file: string | undefined, content: () => Pieces]>
 >;
 
 /**
@@ -88,13 +90,10 @@ export async function writeEach(outputs: Outputs): Promise<Error | undefined> {
  * Writes a file piece by piece (a run of ten thousand queries is longer than a string can be), whole or not at all;
  * `-` is standard output.
  */
-export async function writeWhole(
-  file: string | undefined,
-  content: () => Iterable<string>,
-): Promise<void> {
+export async function writeWhole(file: string | undefined, content: () => Pieces): Promise<void> {
   if (file === undefined) return;
   if (file === "-") {
-    for (const piece of content()) process.stdout.write(piece);
+    for await (const piece of content()) process.stdout.write(piece);
     return;
   }
   const found = await stat(file).catch(() => undefined);
@@ -113,6 +112,6 @@ export async function writeWhole(
   }
 }
 
-async function fill(file: string, content: Iterable<string>): Promise<void> {
+async function fill(file: string, content: Pieces): Promise<void> {
   await pipeline(Readable.from(content), createWriteStream(file));
 }
