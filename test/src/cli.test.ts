@@ -90,6 +90,14 @@ test("queue forget takes off a model that nobody serves, and no other", async ()
   expect((await run(["queue", "stats"])).stdout).toContain("box");
 });
 
+test.each(["weight/acme=Infinity", "weight/acme=0", "pairs=-1", "pairs=many", "pears=1"])(
+  "queue limits does not take %s",
+  async (change) => {
+    const { code, stderr } = await run(["queue", "limits", change]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`"${change}": `) as string]);
+  },
+);
+
 test("queue stats shows models, workers and jobs", async () => {
   const { stdout } = await run(["queue", "stats", "--json"]);
   expect(JSON.parse(stdout)).toMatchObject({

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -41,6 +41,9 @@ interface Figures {
   readonly failed: number;
   readonly firstStage: Record<string, number>;
   readonly reranked: Record<string, number>;
+  readonly advice: {
+    readonly points: readonly { readonly depth: number; readonly value: number }[];
+  };
   readonly warnAboveDocuments?: number;
 }
 
@@ -126,6 +129,44 @@ test("where reranking does not help, no depth is recommended to the SDK's guard"
   const helped = await evaluate(small, "--first-stage", tied);
   expect(helped.stdout).toMatch(/Best depth[^]+Guard for the SDK: .*warnAboveDocuments: \d+/u);
   expect(await figures(small, "--first-stage", tied)).toHaveProperty("warnAboveDocuments");
+});
+
+test("the deepest depth is the reranking itself, also where no query's first candidate can be scored", async () => {
+  const path = writeCollection("unscored", 0);
+  const texts = ["", "coffee in a french press", "tea", "how much coffee for one litre", "cups"];
+  writeFileSync(
+    join(path, "corpus.jsonl"),
+    texts.map((text, i) => JSON.stringify({ id: `d${i}`, text })).join("\n"),
+  );
+  writeFileSync(
+    join(path, "queries.jsonl"),
+    ["how much coffee", "french press"]
+      .map((text, i) => JSON.stringify({ id: `q${i}`, text }))
+      .join("\n"),
+  );
+  writeFileSync(join(path, "qrels.tsv"), "q0\td3\t2\nq0\td1\t1\nq1\td4\t1\nq1\td1\t2\n");
+  const run = join(path, "run.trec");
+  const ranked = texts.map(
+    (_, i) => `q0 Q0 d${i} ${i} ${-30 * i} t\nq1 Q0 d${i} ${i} ${-30 * i} t\n`,
+  );
+  writeFileSync(run, ranked.join(""));
+  const { reranked, advice, failed } = await figures(path, "--first-stage", `run:${run}`);
+  expect(failed).toBe(2);
+  expect(advice.points.at(-1)!.value).toBeCloseTo(reranked["ndcg@10"]!, 12);
+});
+
+test("an output that has no room costs neither the others nor the figures", async () => {
+  const report = join(folder, "room.html");
+  const { code, stdout, stderr } = await startCommand(
+    ["eval", small, "--threads", "1", "--json", "/dev/full", "--report", report],
+    {},
+  ).ended;
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringContaining('--json "/dev/full" could not be written: ENOSPC') as string,
+  ]);
+  expect(stdout).toContain("ndcg@10");
+  expect(readFileSync(report, "utf8")).toContain("</html>");
 });
 
 test("a model that no worker serves is told with what a command can do about it", async () => {

@@ -76,4 +76,8 @@ test("what is wrong is named, with the way out", async () => {
   await expect(without).rejects.toThrow(/calibration: is missing: give a file of JSON lines/u);
   const onto = rankfleet("models", "quantize", box, "--out", box, "--calibration", "x.jsonl");
   await expect(onto).rejects.toThrow(/out: must be another folder/u);
+  const file = join(work, "a-file");
+  await writeFile(file, "");
+  const over = rankfleet("models", "quantize", box, "--out", file, "--calibration", "x.jsonl");
+  await expect(over).rejects.toThrow(/out: .*a-file is no folder/u);
 });

@@ -1,9 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCommand, type Ended } from "./support/command.ts";
-import { TestFleet } from "./support/fleet.ts";
+import { cli, TestFleet } from "./support/fleet.ts";
 import { requests } from "./support/texts.ts";
 
 let folder: string;
@@ -23,6 +27,17 @@ const start = (args: string[], env: Record<string, string> = {}): ReturnType<typ
 
 const run = (args: string[], env: Record<string, string> = {}): Promise<Ended> =>
   start(args, env).ended;
+
+/** Run as `"$@"` of a line of bash. */
+async function runInShell(line: string, args: readonly string[]): Promise<Ended> {
+  const child = spawn("bash", ["-c", line, "bash", process.execPath, cli, ...args], {
+    env: { ...process.env, REDIS_URL: fleet.url },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const stderr = textOf(child.stderr);
+  const [code] = (await once(child, "close")) as [number];
+  return { code, stdout: "", stderr: await stderr };
+}
 
 interface OutputLine {
   readonly line: number;
@@ -73,6 +88,40 @@ test("run writes a line for each request, and failures to the errors file", asyn
 test("run refuses what can be read only once", async () => {
   const { code, stderr } = await run(["run", "/dev/null", "--output", join(folder, "pipe.jsonl")]);
   expect([code, stderr]).toEqual([1, expect.stringContaining("no plain file") as string]);
+});
+
+test("run says of a gzipped input what to do, and makes no output of it", async () => {
+  const input = join(folder, "packed.jsonl.gz");
+  writeFileSync(input, gzipSync(readFileSync(writeInput("packed.jsonl", 5, 2))));
+  const output = join(folder, "packed.out.jsonl");
+  const { code, stderr } = await run(["run", input, "--output", output]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("unpack it first") as string]);
+  expect(existsSync(output)).toBe(false);
+});
+
+test.each(["/dev/null", "-", "."])("run writes to a plain file, and not to %s", async (output) => {
+  const input = writeInput("plain.jsonl", 1, 1);
+  const { code, stderr } = await run(["run", input, "--output", output, "--overwrite"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("is no plain file") as string]);
+});
+
+test("run says which file has no room, and goes on once there is", async () => {
+  const input = writeInput("room.jsonl", 60, 5);
+  const output = join(folder, "room.out.jsonl");
+  const small = await runInShell('ulimit -f 8; exec "$@"', ["run", input, "--output", output]);
+  expect(small.code).toBe(1);
+  expect(small.stderr).toContain(`cannot write ${output}: EFBIG`);
+  expect(small.stderr).toContain("--resume");
+  expect(await run(["run", input, "--output", output, "--resume"])).toMatchObject({ code: 0 });
+  expect(lines(output)).toHaveLength(60);
+});
+
+test("run goes on where nobody reads any more what it says", async () => {
+  const input = writeInput("unread.jsonl", 5, 2);
+  writeFileSync(input, `${readFileSync(input, "utf8")}{torn\n`);
+  const output = join(folder, "unread.out.jsonl");
+  const { code } = await runInShell('"$@" 2> >(exec 0<&-)', ["run", input, "--output", output]);
+  expect([code, lines(output).length]).toEqual([3, 5]);
 });
 
 test("run --local replaces a worker that was killed, whatever prefix the environment names", async () => {

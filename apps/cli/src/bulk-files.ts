@@ -17,6 +17,7 @@ export class BulkFiles {
   /** Requests in the input. */
   readonly lines: number;
   readonly #input: string;
+  readonly #outputPath: string;
   readonly #finished: Set<number>;
   readonly #output: FileHandle;
   readonly #errors: FileHandle;
@@ -32,6 +33,7 @@ export class BulkFiles {
     finished: Finished,
     output: FileHandle,
     errors: FileHandle,
+    outputPath: string,
     errorsPath: string,
   ) {
     this.#input = input;
@@ -41,20 +43,25 @@ export class BulkFiles {
     this.#failed = finished.failed.length;
     this.#output = output;
     this.#errors = errors;
+    this.#outputPath = outputPath;
     this.errorsPath = errorsPath;
   }
 
   /**
    * Touches no file.
    *
-   * @throws BulkFilesError if the input cannot be read or is the output, or there is output and nothing is said
-   *   about it.
+   * @throws BulkFilesError if the input cannot be read or is the output, or the output is no file, or is there and
+   *   nothing is said about it.
    */
   static async check(input: string, options: BulkFilesOptions): Promise<void> {
     const { output } = options;
     await requireFile(input);
+    if (output === "-") throw new BulkFilesError(`--output "-" ${NO_PLAIN_OUTPUT}`);
     for (const file of [output, errorsFile(output)]) {
-      if (!existsSync(file)) continue;
+      const found = await stat(file).catch(() => undefined);
+      if (found === undefined) continue;
+      // What is read back for --resume has an end: /dev/full gives zeros for ever.
+      if (!found.isFile()) throw new BulkFilesError(`${file} ${NO_PLAIN_OUTPUT}`);
       if (await isSame(input, file)) {
         throw new BulkFilesError(
           `${input} is the input, and ${file} would be written over it: name another --output`,
@@ -83,7 +90,7 @@ export class BulkFiles {
       const lines = await countLines(input, idsByLine(done));
       const finished = { done: done.map(({ line }) => line), failed: await keepFinal(errorsPath) };
       const files = [await open(output, "a"), await open(errorsPath, "a")] as const;
-      return new BulkFiles(input, lines, finished, ...files, errorsPath);
+      return new BulkFiles(input, lines, finished, ...files, output, errorsPath);
     } catch (cause) {
       if (cause instanceof BulkFilesError) throw cause;
       throw new BulkFilesError(`cannot write ${output}: ${(cause as Error).message}`);
@@ -123,7 +130,8 @@ export class BulkFiles {
     if (error === undefined) {
       const { model, revision, dtype, results, usage, metadata } = result;
       this.#ended++;
-      await append(this.#output, { line, id, model, revision, dtype, results, usage, metadata });
+      const record = { line, id, model, revision, dtype, results, usage, metadata };
+      await append(this.#output, this.#outputPath, record);
     } else {
       const code = RankfleetError.isInstance(error) ? error.code : "unknown";
       const field = RankfleetError.isInstance(error) ? error.field : undefined;
@@ -137,7 +145,7 @@ export class BulkFiles {
   ): Promise<void> {
     this.#ended++;
     this.#failed++;
-    await append(this.#errors, { ...place, error });
+    await append(this.#errors, this.errorsPath, { ...place, error });
   }
 
   async close(): Promise<void> {
@@ -183,8 +191,14 @@ function readRequest(
   return { id, request: topN === undefined ? request : { topN, ...request } };
 }
 
-async function append(file: FileHandle, record: object): Promise<void> {
-  await file.appendFile(`${JSON.stringify(record)}\n`);
+async function append(file: FileHandle, path: string, record: object): Promise<void> {
+  try {
+    await file.appendFile(`${JSON.stringify(record)}\n`);
+  } catch (cause) {
+    throw new BulkFilesError(
+      `cannot write ${path}: ${(cause as Error).message}; once there is room, the same command with --resume goes on`,
+    );
+  }
 }
 
 interface BulkRecord {
@@ -267,14 +281,30 @@ const OUTSIDE: ReadonlySet<string> = new Set([
   "client_closed",
 ]);
 
+const NO_PLAIN_OUTPUT =
+  "is no plain file, which --resume could read: name a file, and print that afterwards";
+
 /** It is read twice: for its length, and for its requests. */
 async function requireFile(file: string): Promise<void> {
   const found = await stat(file).catch(() => undefined);
   if (found === undefined) throw new BulkFilesError(`there is no file ${file}`);
-  if (found.isFile()) return;
-  throw new BulkFilesError(
-    `${file} is no plain file: write what comes through a pipe to one first`,
-  );
+  if (!found.isFile()) {
+    throw new BulkFilesError(
+      `${file} is no plain file: write what comes through a pipe to one first`,
+    );
+  }
+  // Each of its lines would be a failed request.
+  if (await isGzipped(file)) throw new BulkFilesError(`${file} is gzipped: unpack it first`);
+}
+
+async function isGzipped(file: string): Promise<boolean> {
+  const handle = await open(file).catch(() => undefined);
+  try {
+    const start = await handle?.read(Buffer.alloc(2), 0, 2, 0);
+    return start?.buffer.readUInt16BE(0) === 0x1f8b;
+  } finally {
+    await handle?.close();
+  }
 }
 
 async function isSame(one: string, other: string): Promise<boolean> {

@@ -18,6 +18,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(1);
 });
 
+// Nobody reads what is said any more, as after `2>&1 | head`: what was to be written still is.
+process.stderr.on("error", () => {});
+
 try {
   for (const { name, description, load } of commands) {
     const command = program.command(name).description(description);

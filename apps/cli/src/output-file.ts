@@ -60,17 +60,40 @@ async function tryToCreate(file: string): Promise<void> {
   }
 }
 
+type Pieces = Iterable<string> | AsyncIterable<string>;
+
+/** By the option that names it, a file, if one was asked for, and what belongs there. */
+export type Outputs = Readonly<
+  Record<string, readonly [file: string | undefined, content: () => Pieces]>
+>;
+
+/**
+ * Writes each by {@link writeWhole}: what one has no room for, another disk or standard output may have, and it took
+ * hours.
+ *
+ * @returns Error `output_invalid` naming those that could not be written; undefined if there is none.
+ */
+export async function writeEach(outputs: Outputs): Promise<Error | undefined> {
+  const problems: string[] = [];
+  for (const [option, [file, content]] of Object.entries(outputs)) {
+    try {
+      await writeWhole(file, content);
+    } catch (error) {
+      problems.push(`${option} "${file}" could not be written: ${(error as Error).message}`);
+    }
+  }
+  if (problems.length === 0) return undefined;
+  return Object.assign(new Error(problems.join("\n")), { code: "output_invalid" });
+}
+
 /**
  * Writes a file piece by piece (a run of ten thousand queries is longer than a string can be), whole or not at all;
  * `-` is standard output.
  */
-export async function writeWhole(
-  file: string | undefined,
-  content: () => Iterable<string>,
-): Promise<void> {
+export async function writeWhole(file: string | undefined, content: () => Pieces): Promise<void> {
   if (file === undefined) return;
   if (file === "-") {
-    for (const piece of content()) process.stdout.write(piece);
+    for await (const piece of content()) process.stdout.write(piece);
     return;
   }
   const found = await stat(file).catch(() => undefined);
@@ -89,6 +112,6 @@ export async function writeWhole(
   }
 }
 
-async function fill(file: string, content: Iterable<string>): Promise<void> {
+async function fill(file: string, content: Pieces): Promise<void> {
   await pipeline(Readable.from(content), createWriteStream(file));
 }

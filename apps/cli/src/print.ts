@@ -20,8 +20,11 @@ export function table(
     .join("\n");
 }
 
+/** On one line, and not cut within a character. */
 export function shorten(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
+  const line = text.replaceAll(/\s+/gu, " ");
+  if (line.length <= length) return line;
+  return `${line.slice(0, length - 1).replace(/[\uD800-\uDBFF]$/u, "")}…`;
 }
 
 export function count(value: number): string {

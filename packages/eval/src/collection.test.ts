@@ -76,6 +76,12 @@ test("U+2028 inside a string does not end the line, and numbers may be ids", asy
   ]);
 });
 
+test("blanks at the ends of an id are not part of it, in whatever file it stands", async () => {
+  const corpus = '{"id":" d1","text":"a"}\n{"id":"d2 ","text":"b"}';
+  const { documents, judgments } = await readWith({ ...GOOD, "corpus.jsonl": corpus });
+  for (const { id } of documents) expect(judgments.get("q1")?.has(id)).toBe(true);
+});
+
 test("a title is enough of a document, its text missing, null or empty", async () => {
   const corpus = ['{"id":"1","title":"A"}', '{"id":"2","title":"B","text":null}'];
   corpus.push('{"id":"3","title":"C","text":""}');
@@ -103,6 +109,9 @@ describe("problems name file, line and field", () => {
     ["corpus.jsonl", `${good}\n[1]`, 3, undefined, "expected a JSON object"],
     ["corpus.jsonl", '{"text":"x"}', 1, "id", '"id" must be a non-empty string'],
     ["corpus.jsonl", '{"_id":"","text":"x"}', 1, "_id", '"_id" must be a non-empty string'],
+    ["corpus.jsonl", '{"id":"  ","text":"x"}', 1, "id", '"id" must be a non-empty string'],
+    ["corpus.jsonl", '{"id":"a\\tb","text":"x"}', 1, "id", "a tab or a line break in it"],
+    ["queries.jsonl", '{"id":"a\\nb","text":"x"}', 1, "id", "a tab or a line break in it"],
     ["corpus.jsonl", good + good, 2, "id", 'the id "x" is there already'],
     ["corpus.jsonl", '{"id":"x"}', 1, "text", 'there is neither a "text" nor a "title"'],
     ["corpus.jsonl", '{"id":"x","title":" "}', 1, "text", 'give it a "text"'],
@@ -115,7 +124,8 @@ describe("problems name file, line and field", () => {
     ["qrels.tsv", "q1\td1\t1.", 1, "grade", 'whole number as grade, found "1."'],
     ["qrels.tsv", "q1\t\t1", 1, "document", "the document id is empty"],
     ["qrels.tsv", "q1\td1\t1\nq1\td1\t1", 2, "document", '"d1" already has a grade for "q1"'],
-    ["qrels.tsv", "q9\td1\t1", undefined, undefined, "judges none of the queries"],
+    ["qrels.tsv", "q9\td1\t1", undefined, undefined, 'its first is "q9", theirs "q1"'],
+    ["qrels.tsv", "", undefined, undefined, "its first is not there"],
   ])("%s: %j", async (name, content, line, field, problem) => {
     const error: unknown = await readWith({ ...GOOD, [name]: content }).catch((e: unknown) => e);
     const file = join(folder, name);

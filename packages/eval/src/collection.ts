@@ -56,7 +56,10 @@ export async function readCollection(
   const judgments = await readQrels(file);
   if (mayLackJudgments) return { documents, queries, judgments };
   if (!queries.some(({ id }) => judgments.has(id))) {
-    throw new CollectionError("judges none of the queries", { code: "file_invalid", file });
+    const [first, asked] = [[...judgments.keys()][0], queries[0]?.id];
+    const named = (id: string | undefined): string => (id === undefined ? "not there" : `"${id}"`);
+    const problem = `judges none of the queries: its first is ${named(first)}, theirs ${named(asked)}`;
+    throw new CollectionError(problem, { code: "file_invalid", file });
   }
   return { documents, queries, judgments };
 }
@@ -116,14 +119,22 @@ async function* readRecords(file: string): AsyncGenerator<JsonRecord> {
       });
     const fields = parseObject(json, fail);
     const field = "_id" in fields ? "_id" : "id";
-    const id = fields[field];
-    const isId = typeof id === "string" || Number.isSafeInteger(id);
+    const given = fields[field];
+    const isId = typeof given === "string" || Number.isSafeInteger(given);
+    // Without blanks at its ends, as the columns of judgments and runs are read.
+    const id = String(given).trim();
     if (!isId || id === "") {
       throw fail(`"${field}" must be a non-empty string, or an integer below 2^53`, field);
     }
-    if (seen.has(String(id))) throw fail(`the id "${String(id)}" is there already`, field);
-    seen.add(String(id));
-    yield { id: String(id), text: (name, rule) => textOf(fields, name, rule, fail) };
+    if (/[\t\n\r]/u.test(id)) {
+      throw fail(
+        `"${field}" has a tab or a line break in it, which judgments and runs cannot write`,
+        field,
+      );
+    }
+    if (seen.has(id)) throw fail(`the id "${id}" is there already`, field);
+    seen.add(id);
+    yield { id, text: (name, rule) => textOf(fields, name, rule, fail) };
   }
 }
 
@@ -134,8 +145,7 @@ function parseObject(json: string, fail: Fail): Record<string, unknown> {
   try {
     value = JSON.parse(json);
   } catch (cause) {
-    const hint = json.startsWith("\u001F\uFFFD") ? "; it looks gzipped: unpack it first" : "";
-    throw fail(`is not JSON: ${(cause as Error).message}${hint}`, undefined, cause);
+    throw fail(`is not JSON: ${(cause as Error).message}`, undefined, cause);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw fail("expected a JSON object");

@@ -12,16 +12,23 @@ export interface Line {
  * Only line feeds end a line: node:readline also splits at U+2028, which JSON allows inside
  * strings.
  *
- * @throws CollectionError `file_missing` if the file cannot be read.
+ * @throws CollectionError `file_missing` if the file cannot be read, `file_invalid` if it is packed.
  */
 export async function* readLines(file: string): AsyncGenerator<Line> {
   let number = 0;
   for await (const raw of splitLines(file)) {
     number += 1;
+    if (number === 1 && raw.startsWith(GZIPPED)) {
+      const problem = "is gzipped: unpack it first, by gunzip";
+      throw new CollectionError(problem, { code: "file_invalid", file });
+    }
     const text = raw.replace(/\r$/, "").replace(number === 1 ? /^\uFEFF/ : "", "");
     if (text.trim() !== "") yield { number, text };
   }
 }
+
+/** The first two bytes, of which the second is no UTF-8. */
+const GZIPPED = "\u001F\uFFFD";
 
 function whyNot(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;

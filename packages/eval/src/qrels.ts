@@ -38,7 +38,8 @@ function parseColumns(
   fail: (field: string, problem: string) => CollectionError,
 ): { query: string; document: string; grade: number } {
   if (columns.length !== 3 && columns.length !== 4) {
-    throw fail("columns", `expected 3 or 4 columns, found ${columns.length}`);
+    const wanted = "query document grade, or query 0 document grade";
+    throw fail("columns", `expected 3 or 4 columns, found ${columns.length}: ${wanted}`);
   }
   const [query, document, grade] = [columns[0], columns.at(-2), columns.at(-1)];
   if (!query) throw fail("query", "the query id is empty");

@@ -1,9 +1,7 @@
-import { createWriteStream } from "node:fs";
 import { once } from "node:events";
-import { pipeline } from "node:stream/promises";
 import { JobNotFoundError, RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
-import { requireWritable } from "../output-file.ts";
+import { requireWritable, writeWhole } from "../output-file.ts";
 import { positive, prefixOption, redisOption } from "../options.ts";
 import { count, shorten, table } from "../print.ts";
 
@@ -220,7 +218,8 @@ async function exportAll(client: RerankClient, { model, output }: ExportFlags): 
       if (!process.stdout.write(line)) await once(process.stdout, "drain");
     }
   } else {
-    await pipeline(lines, createWriteStream(output));
+    // Whole or not at all: it may stand where an earlier export does.
+    await writeWhole(output, lines);
     process.stderr.write(`${count(written)} dead letters in ${output}\n`);
   }
 }

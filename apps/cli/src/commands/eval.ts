@@ -21,7 +21,7 @@ import { depthWithin, type FirstStageSpec, firstStageSpec, retrieve } from "../e
 import { modelFolder, scoreRun, type ScoringOptions } from "../eval/score-run.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { positive, prefixOption } from "../options.ts";
-import { requireWritable, writeWhole } from "../output-file.ts";
+import { requireWritable, writeEach } from "../output-file.ts";
 import { count } from "../print.ts";
 import { traced } from "../traced.ts";
 
@@ -193,12 +193,15 @@ async function runEval(folder: string, flags: EvalFlags): Promise<void> {
     const against = compared && { run: flags.against!, rows: compared.asked };
     const findings = { against, advice, cascade, scored, depth };
     const figures = toJson({ ...findings, rows });
-    await writeWhole(flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]);
-    await writeWhole(flags.report, () => [htmlReport(report)]);
-    await writeWhole(flags.plot, () => [plotDepth(advice)]);
-    await writeWhole(flags.runOut, () => formatRun(reranked, "rankfleet"));
-    await writeWhole(flags.firstStageOut, () => formatRun(firstStage, "first-stage"));
+    const unwritten = await writeEach({
+      "--json": [flags.json, () => [`${JSON.stringify(figures, null, 2)}\n`]],
+      "--report": [flags.report, () => [htmlReport(report)]],
+      "--plot": [flags.plot, () => [plotDepth(advice)]],
+      "--run-out": [flags.runOut, () => formatRun(reranked, "rankfleet")],
+      "--first-stage-out": [flags.firstStageOut, () => formatRun(firstStage, "first-stage")],
+    });
     if (flags.json !== "-") process.stdout.write(`${show({ ...findings, rows: asked })}\n`);
+    if (unwritten !== undefined) throw unwritten;
   } catch (error) {
     if (!signal.aborted) throw error;
     say("\nstopped");

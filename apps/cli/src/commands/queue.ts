@@ -230,7 +230,10 @@ function parseChange(text: string, isTotal: boolean, command: Command): Change {
   }
   if (value === "default") return { name, value: undefined };
   const number = Number(value);
-  const isFit = name.startsWith("weight/") ? number > 0 : Number.isInteger(number) && number >= 0;
+  // Beside an infinite weight nobody else would ever have a turn.
+  const isFit = name.startsWith("weight/")
+    ? number > 0 && Number.isFinite(number)
+    : Number.isInteger(number) && number >= 0;
   if (!isFit) {
     const wanted = name.startsWith("weight/") ? "a number above 0" : "a whole number";
     return command.error(`error: "${text}": ${name} must be ${wanted}, or default`);

@@ -32,11 +32,7 @@ export function firstStageSpec(text: string): FirstStageSpec {
 export async function retrieve(
   spec: FirstStageSpec,
   collection: Collection,
-  options: {
-    readonly embedding: string | undefined;
-    readonly signal: AbortSignal;
-    say(line: string): void;
-  },
+  options: Watched & { readonly embedding: string | undefined },
 ): Promise<Run> {
   const queries = collection.queries.filter(({ id }) => collection.judgments.has(id));
   if ("run" in spec) {
@@ -46,14 +42,9 @@ export async function retrieve(
   }
   const { signal } = options;
   const bm25 = async (): Promise<Run> => {
-    const index = await Bm25Index.build(collection.documents, { signal });
-    const run = new Map<string, ScoredDocument[]>();
-    for (const { id, text } of queries) {
-      if (run.size % QUERIES_A_TURN === 0) await turn();
-      signal.throwIfAborted();
-      run.set(id, index.search(text, RETRIEVED));
-    }
-    return run;
+    const documents = told(collection.documents, "documents indexed", options);
+    const index = await Bm25Index.build(documents, { signal });
+    return searchAll(queries, ({ text }) => index.search(text, RETRIEVED), options);
   };
   if (spec.kind === "bm25") return bm25();
   if (options.embedding === undefined) {
@@ -88,8 +79,44 @@ export function depthWithin(run: Run, asked: number, say: (line: string) => void
   return depth;
 }
 
-/** Searches until Ctrl-C is looked for again: a large corpus takes tens of milliseconds for each. */
-const QUERIES_A_TURN = 16;
+interface Watched {
+  readonly signal: AbortSignal;
+  say(line: string): void;
+}
+
+/** Every query's candidates. A search of a large corpus takes tens of milliseconds, and of vectors ten times that. */
+async function searchAll(
+  queries: Collection["queries"],
+  search: (query: Collection["queries"][number], place: number) => ScoredDocument[],
+  options: Watched,
+): Promise<Map<string, ScoredDocument[]>> {
+  const run = new Map<string, ScoredDocument[]>();
+  for (const query of told(queries, "queries searched", options)) {
+    // So that Ctrl-C is heard.
+    await turn();
+    options.signal.throwIfAborted();
+    run.set(query.id, search(query, run.size));
+  }
+  return run;
+}
+
+const TOLD_EVERY_MS = 5_000;
+
+/** The same items; where they take long, how many are done is said. */
+function* told<Item>(
+  items: readonly Item[],
+  what: string,
+  { say }: Pick<Watched, "say">,
+): Generator<Item> {
+  let next = Date.now() + TOLD_EVERY_MS;
+  for (const [done, item] of items.entries()) {
+    if (Date.now() >= next) {
+      say(`${count(done)} of ${count(items.length)} ${what}`);
+      next = Date.now() + TOLD_EVERY_MS;
+    }
+    yield item;
+  }
+}
 
 /** A run over another version of the corpus would be held against the reranker. */
 export function requireFit(
@@ -118,26 +145,31 @@ async function retrieveDense(
   folder: string,
   { documents }: Collection,
   queries: Collection["queries"],
-  options: { readonly signal: AbortSignal; say(line: string): void },
+  options: Watched,
 ): Promise<Map<string, ScoredDocument[]>> {
   const embedder = await Embedder.load(folder);
-  try {
+  const embed = async <Item>(
+    items: readonly Item[],
+    textOf: (item: Item) => string,
+    kind: "document" | "query",
+    what: string,
+  ): Promise<Float32Array[]> => {
     const vectors: Float32Array[] = [];
-    let next = Date.now() + 5_000;
-    for (let start = 0; start < documents.length; start += CHUNK) {
+    let texts: string[] = [];
+    for (const item of told(items, what, options)) {
+      texts.push(textOf(item));
+      if (texts.length < CHUNK && vectors.length + texts.length < items.length) continue;
       options.signal.throwIfAborted();
-      const texts = documents.slice(start, start + CHUNK).map(documentText);
-      vectors.push(...(await embedder.embed(texts, "document")));
-      if (Date.now() < next) continue;
-      options.say(`embedded ${vectors.length} of ${documents.length} documents`);
-      next = Date.now() + 5_000;
+      vectors.push(...(await embedder.embed(texts, kind)));
+      texts = [];
     }
+    return vectors;
+  };
+  try {
+    const vectors = await embed(documents, documentText, "document", "documents embedded");
     const index = new DenseIndex(documents.map(({ id }, i) => ({ id, vector: vectors[i]! })));
-    const asked = await embedder.embed(
-      queries.map(({ text }) => text),
-      "query",
-    );
-    return new Map(queries.map(({ id }, i) => [id, index.search(asked[i]!, RETRIEVED)]));
+    const asked = await embed(queries, ({ text }) => text, "query", "queries embedded");
+    return await searchAll(queries, (_, i) => index.search(asked[i]!, RETRIEVED), options);
   } finally {
     await embedder.close();
   }

@@ -261,7 +261,8 @@ async function scoreThere(
 function weightOf(alone: Candidates, fused: Candidates, depth: number): number {
   for (const [query, list] of alone) {
     const within = list.slice(0, depth);
-    const added = fusedBy(1)(within).map((score, i) => score! - within[i]!.score!);
+    // What could not be scored has nothing added to it.
+    const added = fusedBy(1)(within).map((score, i) => (score ?? 0) - (within[i]!.score ?? 0));
     const most = added.reduce((top, value, i) => (value > (added[top] ?? 0) ? i : top), 0);
     if (added[most]! > 1e-3)
       return (fused.get(query)![most]!.score! - within[most]!.score!) / added[most]!;

@@ -1,12 +1,17 @@
 import { expect, test } from "vitest";
-import type { DepthAdvice } from "./advise-depth.ts";
+import { type DepthAdvice, depthGrid } from "./advise-depth.ts";
 import { plotDepth } from "./plot-depth.ts";
 
 /** Quality between 0.6 and 0.7 at every depth; recall as given. */
-const advice = (best: number, cheapest: number, recall = 0.65): DepthAdvice => ({
+const advice = (
+  best: number,
+  cheapest: number,
+  recall = 0.65,
+  depths = [5, 10, 20, 50],
+): DepthAdvice => ({
   measure: "ndcg@10",
   recallMeasure: "recall@10",
-  points: [5, 10, 20, 50].map((depth) => ({
+  points: depths.map((depth) => ({
     depth,
     value: 0.65,
     interval: [0.6, 0.7],
@@ -39,6 +44,16 @@ test.each([
     const left = Number(at) - { start: 0, middle: width / 2, end: width }[anchor]!;
     expect([text, left >= 0, left + width <= PLOT.width]).toEqual([text, true, true]);
   }
+});
+
+test.each([
+  { depths: [5, 10, 50, 51], named: ["5", "10", "51"] },
+  { depths: [1], named: ["1"] },
+  { depths: depthGrid(1000), named: depthGrid(1000).map(String) },
+])("depths too near each other to be named beside the deepest have no label: $depths", (grid) => {
+  const plot = plotDepth(advice(grid.depths[0]!, grid.depths[0]!, 0.65, grid.depths));
+  const labels = [...plot.matchAll(/text-anchor="middle">(\d+)<\/text>/gu)];
+  expect(labels.map(([, text]) => text)).toEqual(grid.named);
 });
 
 test.each([0.1, 0.3, 0.65, 1])("recall of %f is inside the plot", (recall) => {

@@ -16,7 +16,12 @@ export function plotDepth(advice: DepthAdvice): string {
   ].join(" ");
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" role="img" aria-label="${measure} and ${recallMeasure} against depth">
 ${y.ticks.map((tick) => `<line x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${y(tick)}" y2="${y(tick)}" stroke="#ddd"/><text x="${MARGIN.left - 8}" y="${y(tick) + 4}" text-anchor="end">${tick.toFixed(2)}</text>`).join("\n")}
-${points.map(({ depth }) => `<text x="${x(depth)}" y="${HEIGHT - MARGIN.bottom + 18}" text-anchor="middle">${depth}</text>`).join("\n")}
+${labelled(points, x)
+  .map(
+    ({ depth }) =>
+      `<text x="${x(depth)}" y="${HEIGHT - MARGIN.bottom + 18}" text-anchor="middle">${depth}</text>`,
+  )
+  .join("\n")}
 <text x="${WIDTH / 2}" y="${HEIGHT - 8}" text-anchor="middle">candidates reranked</text>
 <polygon points="${band}" fill="#2563eb" opacity="0.15"/>
 <polyline points="${line(({ value }) => value)}" fill="none" stroke="#2563eb" stroke-width="2"/>
@@ -33,6 +38,19 @@ function mark(x: number, below: number, label: string): string {
   const text = x > WIDTH / 2 ? `x="${x - 4}" text-anchor="end"` : `x="${x + 4}"`;
   return `<line x1="${x}" x2="${x}" y1="${MARGIN.top}" y2="${HEIGHT - MARGIN.bottom}" stroke="#6b7280" stroke-dasharray="2 3"/><text ${text} y="${MARGIN.top + below}" fill="#374151">${label}</text>`;
 }
+
+/** Those whose numbers have room on the axis: the deepest, and before it what does not touch the next. */
+function labelled(points: readonly DepthPoint[], x: (depth: number) => number): DepthPoint[] {
+  const kept: DepthPoint[] = [];
+  for (const point of points.toReversed()) {
+    const next = kept.at(-1);
+    if (next === undefined || x(next.depth) - x(point.depth) >= LABEL_WIDTH) kept.push(point);
+  }
+  return kept.toReversed();
+}
+
+/** Of four digits and the space beside them, in units of the plot. */
+const LABEL_WIDTH = 32;
 
 function xScale(points: readonly DepthPoint[]): (depth: number) => number {
   const [low, high] = [Math.log(points[0]!.depth), Math.log(points.at(-1)!.depth)];

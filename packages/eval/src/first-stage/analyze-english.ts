@@ -5,7 +5,7 @@ import { stemmer } from "stemmer";
  * stop words out, Porter stems.
  *
  * Words approximate its StandardTokenizer (UAX #29): runs of letters, marks and digits, which an
- * inner apostrophe or full stop does not split (don't, U.S, 3.5); Chinese characters one by one.
+ * inner apostrophe or full stop does not split (don't, U.S, 3.5); Chinese characters and hiragana one by one.
  */
 export function analyzeEnglish(text: string): string[] {
   const terms: string[] = [];
@@ -31,8 +31,9 @@ function termOf(word: string): string | undefined {
   return found;
 }
 
-const LETTER = String.raw`(?!\p{sc=Han})[\p{L}\p{M}\p{N}]`;
-const WORD = new RegExp(String.raw`\p{sc=Han}|(?:${LETTER})+(?:['’.](?:${LETTER})+)*`, "gu");
+const SINGLE = String.raw`[\p{sc=Han}\p{sc=Hiragana}]`;
+const LETTER = String.raw`(?!${SINGLE})[\p{L}\p{M}\p{N}]`;
+const WORD = new RegExp(String.raw`${SINGLE}|(?:${LETTER})+(?:['’.](?:${LETTER})+)*`, "gu");
 const POSSESSIVE = /['’]s$/;
 
 /** EnglishAnalyzer.ENGLISH_STOP_WORDS_SET: the 33 words of Lucene. */

@@ -28,7 +28,7 @@ describe("measures of one query, by trec_eval's definitions", () => {
     expect(parseMeasure("mrr@3").value(late, judged)).toBeCloseTo(1 / 3, 12);
   });
 
-  test.each(["ndcg", "map@10", "p@0", "accuracy@5", ""])(
+  test.each(["ndcg", "map@10", "p@0", "accuracy@5", "constructor@5", ""])(
     "%j is refused with what there is",
     (name) => {
       expect(() => parseMeasure(name)).toThrow(/ndcg@k.*recall@k/u);

@@ -25,7 +25,7 @@ export const MEASURES: Readonly<Record<string, string>> = {
  */
 export function parseMeasure(name: string): Measure {
   const [, kind, cut] = /^([a-z]+)(?:@([1-9]\d*))?$/u.exec(name) ?? [];
-  const formula = FORMULAS[kind ?? ""];
+  const formula = Object.hasOwn(FORMULAS, kind ?? "") ? FORMULAS[kind!] : undefined;
   if (formula === undefined || (cut === undefined) !== (kind === "map")) {
     throw new RangeError(`"${name}" is not a measure: ${Object.keys(MEASURES).join(", ")}`);
   }

@@ -71,7 +71,7 @@ function report(measure: string, scoredDepth = 12): ReportData {
 
 /** The table of a query, as rows of cells, without tags. */
 function tableOf(html: string, query: string): string[][] {
-  const [, rest = ""] = html.split(`<summary>asks ${query} `);
+  const [, rest = ""] = html.split(`<summary><bdi>asks ${query}</bdi> `);
   const [, body = ""] = /<tbody>([^]*?)<\/tbody>/u.exec(rest) ?? [];
   return body
     .split("</tr>")
@@ -106,8 +106,17 @@ test("a score is the reranker's, or is said not to be there", () => {
 
 test("a text is collapsed and escaped", () => {
   const html = htmlReport(report("ndcg@10"));
-  expect(html).toContain("Text of d9 &#60;&#38;&#62;</details>");
+  expect(html).toContain("Text of d9 &#60;&#38;&#62;</bdi></details>");
   expect(html).not.toContain("<&>");
+});
+
+test("no text turns round or tears what stands beside it", () => {
+  const data = report("ndcg@10");
+  const title = `${"a".repeat(79)}\u{1F600} \u202E`;
+  const documents = new Map([...data.documents].map(([id, own]) => [id, { ...own, title }]));
+  const html = htmlReport({ ...data, documents });
+  expect(html.isWellFormed()).toBe(true);
+  expect(html).toContain(`<bdi>${"a".repeat(79)}…</bdi> <small>score`);
 });
 
 test("an unjudged document is not one that was judged irrelevant", () => {
@@ -122,7 +131,7 @@ test("wins are with the wins and losses with the losses", () => {
   expect(html).toContain("<td>2 / 1 / 0</td>");
   const [won, lost] = html.split("Queries that won most")[1]!.split("Queries that lost most");
   const queries = (part: string): string[] =>
-    [...part.matchAll(/<summary>asks ([\w ]+) <small>/gu)].map(([, id]) => id!);
+    [...part.matchAll(/<summary><bdi>asks ([\w ]+)<\/bdi> <small>/gu)].map(([, id]) => id!);
   expect(queries(won!)).toEqual(["up", "up too"]);
   expect(queries(lost!)).toEqual(["down"]);
 });

@@ -128,7 +128,7 @@ function queryBlock(data: ReportData, { query, before, after }: Change, ranks: n
       return `<tr><td>${i + 1}</td>${cells.map((cell) => `<td>${cell.join("")}</td>`).join("")}</tr>`;
     },
   );
-  return `<details><summary>${escape(query.text)} <small>${before.toFixed(2)} → ${after.toFixed(2)}</small></summary><table class="texts"><thead><tr><th></th><th>first stage</th><th>reranked</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></details>`;
+  return `<details><summary>${isolated(query.text)} <small>${before.toFixed(2)} → ${after.toFixed(2)}</small></summary><table class="texts"><thead><tr><th></th><th>first stage</th><th>reranked</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></details>`;
 }
 
 function ranksById(ordered: readonly ScoredDocument[]): ReadonlyMap<string, number> {
@@ -149,11 +149,18 @@ function documentCell(
 ): string {
   const { title = "", text = "" } = documents.get(id) ?? {};
   const grade = judgments.get(query)?.get(id);
-  return `<details><summary><span class="grade g${Math.max(0, Math.min(3, grade ?? 0))}">${grade ?? "–"}</span> ${escape(cut(title || text || id, 80))} <small>${facts.join(" · ")}</small></summary><small>${escape(id)}</small> ${escape(cut(text, 300))}</details>`;
+  return `<details><summary><span class="grade g${Math.max(0, Math.min(3, grade ?? 0))}">${grade ?? "–"}</span> ${isolated(cut(title || text || id, 80))} <small>${facts.join(" · ")}</small></summary><small>${isolated(id)}</small> ${isolated(cut(text, 300))}</details>`;
 }
 
+/** Not within a character: half of an emoji is none. */
 function cut(text: string, length: number): string {
-  return text.length > length ? `${text.slice(0, length)}…` : text;
+  if (text.length <= length) return text;
+  return `${text.slice(0, length).replace(/[\uD800-\uDBFF]$/u, "")}…`;
+}
+
+/** Text from right to left, or a mark that says so, turns round what stands beside it unless it is kept apart. */
+function isolated(text: string): string {
+  return `<bdi>${escape(text)}</bdi>`;
 }
 
 function signed(value: number): string {
@@ -167,6 +174,6 @@ function escape(text: string): string {
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
 table{border-collapse:collapse}th,td{padding:.3rem .8rem;border-bottom:1px solid #e5e7eb;text-align:left;vertical-align:top}
 .texts{font-size:13px;table-layout:fixed;width:100%}.texts th:first-child,.texts td:first-child{width:2rem}
-summary{cursor:pointer;padding:.3rem 0}td summary{padding:0}small,.note{color:#6b7280}.better{color:#15803d}.worse{color:#b91c1c}
+summary{cursor:pointer;padding:.3rem 0}td summary{padding:0}summary,td{overflow-wrap:anywhere}small,.note{color:#6b7280}.better{color:#15803d}.worse{color:#b91c1c}
 .grade{display:inline-block;min-width:1.2em;text-align:center;border-radius:3px;background:#e5e7eb}.g1{background:#fef3c7}.g2{background:#bbf7d0}.g3{background:#4ade80}
 svg{max-width:100%;height:auto}`;

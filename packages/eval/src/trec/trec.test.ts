@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { formatQrels, readQrels } from "../qrels.ts";
 import { formatRun, readRun } from "./run-file.ts";
@@ -48,13 +49,31 @@ test.each([
   ["q1 Q0 a 1 high tag", "score"],
   ["q1 Q0 doc 25 1 14.2 tag", "columns"],
   ["q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t", "document"],
+  ["q1\tQ0\ta\t1\t\tt", "score"],
+  ["q1\tQ0\t\t1\t2\tt", "document"],
+  ["\tQ0\ta\t1\t2\tt", "query"],
 ])("a run with %j is refused for its %s", async (text, field) => {
   await expect(readRun(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
 });
 
+test.each([readRun, readQrels, readTopics])(
+  "%o says of a gzipped file what to do",
+  async (read) => {
+    const path = join(folder, "file.gz");
+    writeFileSync(path, gzipSync("q1 Q0 a 1 2 t\n".repeat(10)));
+    await expect(read(path)).rejects.toMatchObject({
+      code: "file_invalid",
+      message: expect.stringContaining("unpack it first") as string,
+    });
+  },
+);
+
 test("ids with blanks in them survive too, between tabs; a tag may have several words", async () => {
   const run = new Map([["q 1", [{ id: "doc 25", score: 2 }]]]);
   expect(await readRun(file([...formatRun(run, "mine")].join("")))).toEqual(run);
+  const hashes = new Map([["#1", [{ id: "#a", score: 2 }]]]);
+  const comment = "#1 is a comment of words enough\n";
+  expect(await readRun(file(comment + [...formatRun(hashes, "mine")].join("")))).toEqual(hashes);
   expect((await readRun(file("q1 Q0 a 1 2 my run"))).get("q1")).toEqual([{ id: "a", score: 2 }]);
 });
 
@@ -120,6 +139,32 @@ Identify organizations.
   });
 
   test.each([
+    [
+      '<topics task="x">\n<topic number="1">\n<query>two words</query>\n<question>q</question>',
+      "two words",
+    ],
+    [
+      "<track><topic type='single' number='1'><title>AT&amp;T\n &lt;5</title> <query>no</query>",
+      "AT&T <5",
+    ],
+    ['<topic number="1">\nA patient\nof 45.\n', "A patient of 45."],
+    [
+      '<topic number="1"><query>x <b>y</b></query> <subtopic number="2" type="nav">z</subtopic>',
+      "x <b>y</b>",
+    ],
+  ])("of later tracks, in XML: %j", async (topic, text) => {
+    expect(await readTopics(file(`<?xml version="1.0"?>\n${topic}</topic>\n`))).toEqual([
+      { id: "1", text },
+    ]);
+  });
+
+  test("a tag may have attributes", async () => {
+    const text =
+      '<top lang="en">\n<num>1</num>\n<title lang="en">x y</title>\n<desc lang="en">d\n</top>';
+    expect(await readTopics(file(text))).toEqual([{ id: "1", text: "x y" }]);
+  });
+
+  test.each([
     ["<num> 1\n<title> price < 5 coffee press\n<desc> d", "price < 5 coffee press"],
     ["<num> 1\n<title>a <b> c</title>\n<desc> d", "a <b> c"],
     ["<num> 1\n<title> x<y <desc> d <narr> n", "x<y"],
@@ -139,6 +184,9 @@ Identify organizations.
     ["<top>\n<num> 1\n<title> x\n", "top"],
     ["<top>\n<num> 1\n<title> x\n<top>\n<num> 2\n<title> y\n</top>", "top"],
     ["nothing", "top"],
+    ['<topic number="1"><query>x</query>', "top"],
+    ["<topic><query>x</query></topic>", "num"],
+    ['<topic number="1"><question>x</question></topic>', "title"],
   ])("%j is refused for its %s", async (text, field) => {
     await expect(readTopics(file(text))).rejects.toMatchObject({ code: "file_invalid", field });
   });

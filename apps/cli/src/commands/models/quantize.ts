@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, stat } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join, relative, resolve, sep } from "node:path";
 import { CoreError, openModelFolder, Reranker } from "@rankfleet/core";
 import {
@@ -8,6 +8,7 @@ import {
   readModel,
   writeModel,
   type CalibrationRequest,
+  type OnnxModel,
 } from "@rankfleet/graph";
 import { interruptSignal } from "../../interrupt.ts";
 import { table } from "../../print.ts";
@@ -65,7 +66,7 @@ async function quantize(folder: string, flags: QuantizeFlags, signal: AbortSigna
   await copyFolder(source.path, flags.out);
   const dtype = flags.method === "static" ? "int8" : "w8";
   const file = join(flags.out, "onnx", `model_${dtype}.onnx`);
-  await writeModel(file, model);
+  await writeWholeModel(file, model);
   const before = await measure(folder, "fp32", heldOut);
   const after = await measure(flags.out, dtype, heldOut);
   const pairs = before.logits.flatMap((logits, request) =>
@@ -140,8 +141,22 @@ function readLine(line: string): CalibrationRequest | undefined {
   }
 }
 
-/** Another model's folder would lose what it is; one of the same model gets one more dtype. */
+/** Half a file would be the dtype that a worker finds, and cannot load. */
+async function writeWholeModel(file: string, model: OnnxModel): Promise<void> {
+  try {
+    await writeModel(`${file}.part`, model);
+    await rename(`${file}.part`, file);
+  } catch (error) {
+    await rm(`${file}.part`, { force: true });
+    throw wrong("out", `${file} cannot be written: ${(error as Error).message}`);
+  }
+}
+
+/** Before minutes of calibration. Another model's folder would lose what it is; one of the same model gets one more dtype. */
 async function requireRoom(from: string, to: string): Promise<void> {
+  const found = await stat(to).catch(() => undefined);
+  if (found !== undefined && !found.isDirectory())
+    throw wrong("out", `${to} is no folder: name a new one`);
   const config = (folder: string): Promise<string | undefined> =>
     readFile(join(folder, "config.json"), "utf8").catch(() => undefined);
   const [own, other] = await Promise.all([config(from), config(to)]);
