@@ -138,7 +138,10 @@ export class DeadLetters {
     if (json !== null && parseResult(json).state === "failed") await this.#redis.del(result);
     await this.#redis.del(this.#keys.model(model).suspects(jobId));
     if (envelope.deadline !== undefined) await job.updateData({ ...envelope, deadline: undefined });
-    await this.#backlog.admit(jobId, envelope, false);
+    const place = await this.#backlog.admit(jobId, envelope, false);
+    // Its old place was in the order of another day: the clocks begin anew whenever nothing is queued.
+    const inLine = job.queueName === this.#keys.model(model).queue(envelope.lane);
+    if (inLine && "priority" in place) await job.changePriority({ priority: place.priority });
     // Queue.retryJobs would leave the attempts spent.
     await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
     return "redriven";
