@@ -1,5 +1,7 @@
+import { PartStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
+import { Queue } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
@@ -155,6 +157,37 @@ test("cancelling a large job takes its parts out of the queue and frees their te
   await expect.poll(leftovers).toEqual([]);
   worker.child.kill("SIGCONT");
   await expect(job.result()).rejects.toMatchObject({ code: "cancelled" });
+});
+
+test("a part that reaches the queue when its job has ended leaves no texts", async () => {
+  const worker = await fleet.worker(slow);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue({ ...large(600), model: "simulated" });
+  const id = `${job.id.split("@")[0]!}~1`;
+  const keys = keysFor().model("simulated");
+  const data = JSON.parse((await fleet.redis.hget(`${keys.base}:${id}`, "data"))!) as object;
+  const texts = (await fleet.redis.getBuffer(keys.payload(id)))!;
+  worker.child.kill("SIGCONT");
+  await job.result();
+  await expect.poll(leftovers).toEqual([]);
+  // As when its producer was not told in time that all of it was queued, and began anew.
+  const queue = new Queue(keys.queue("standard"), { connection: fleet.redis, prefix: "rankfleet" });
+  await fleet.redis.set(keys.payload(id), texts);
+  await queue.add("rerank", data, { jobId: id, priority: 1, removeOnComplete: true });
+  await expect.poll(() => fleet.redis.exists(`${keys.base}:${id}`)).toBe(0);
+  expect(await leftovers()).toEqual([]);
+  await queue.close();
+});
+
+test("a part that is scored when its job has gone on leaves no texts", async () => {
+  const part = { job: "gone", index: 3 };
+  const payload = keysFor().model("simulated").payload("gone~3");
+  await fleet.redis.set(payload, "texts");
+  const failure = { code: "worker_failed", message: "over" } as const;
+  const record = { state: "failed", from: 0, documents: 1, failure } as const;
+  const store = new PartStore(fleet.redis, keysFor());
+  expect(await store.settle("simulated", part, record)).toBe("gone");
+  expect(await fleet.redis.exists(payload)).toBe(0);
 });
 
 test("a large first stage of a cascade is scored in parts, and hands its best on", async () => {

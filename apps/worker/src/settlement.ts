@@ -68,7 +68,7 @@ export class Settlement {
     const id = part?.job ?? delivery.jobId;
     const record = await this.#store.read(homeOf(job), id);
     if (record !== undefined) {
-      if (part !== undefined) await this.#parts.forget(this.#model, id);
+      if (part !== undefined) await this.#parts.forget(this.#model, id, part);
       // A copy that was queued while the cascade stood in a later stage: nobody else lets go of it.
       else if (!isDeadLetter(record)) await this.#store.free(this.#model, id);
       // Of a cascade that has gone on from here the dead letter lies where it failed.

@@ -82,13 +82,18 @@ export class PartStore {
     return records.map((json) => parsePartRecord(json!));
   }
 
-  /** The job is merged, or nobody wants it any more. */
-  async forget(model: string, jobId: string): Promise<void> {
+  /**
+   * The job is merged, or nobody wants it any more.
+   *
+   * @param late A part that was met since, whose texts came when the others' had been freed.
+   */
+  async forget(model: string, jobId: string, late?: { readonly index: number }): Promise<void> {
     const keys = this.#keys.model(model);
     const found = await this.find(model, jobId);
-    if (found === undefined) return;
-    const payloads = partIds(jobId, found.of).map((id) => keys.payload(id));
-    await this.#redis.unlink(keys.parts(jobId), ...payloads);
+    const ids = found === undefined ? [] : partIds(jobId, found.of);
+    if (late !== undefined) ids.push(partId({ job: jobId, index: late.index }));
+    if (ids.length === 0) return;
+    await this.#redis.unlink(keys.parts(jobId), ...ids.map((id) => keys.payload(id)));
   }
 }
 
@@ -103,9 +108,9 @@ const GONE = -2;
  */
 const SETTLE_PART_SCRIPT = `
 if ARGV[1] ~= "" and redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
+redis.call("DEL", KEYS[3])
 local of = redis.call("HGET", KEYS[2], "of")
 if not of then return -2 end
-redis.call("DEL", KEYS[3])
 redis.call("HSETNX", KEYS[2], ARGV[2], ARGV[3])
 return tonumber(of) + 2 - redis.call("HLEN", KEYS[2])
 `;
