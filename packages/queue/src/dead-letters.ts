@@ -143,7 +143,12 @@ export class DeadLetters {
     const inLine = job.queueName === this.#keys.model(model).queue(envelope.lane);
     if (inLine && "priority" in place) await job.changePriority({ priority: place.priority });
     // Queue.retryJobs would leave the attempts spent.
-    await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    try {
+      await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    } catch (error) {
+      // Somebody else was faster.
+      if (await job.isFailed()) throw error;
+    }
     return "redriven";
   }
 
