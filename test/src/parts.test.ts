@@ -1,8 +1,8 @@
-import { PartStore } from "@rankfleet/queue";
-import { keysFor } from "@rankfleet/queue/contract";
+import { JobProducer, PartStore } from "@rankfleet/queue";
+import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages } from "./support/texts.ts";
@@ -188,6 +188,19 @@ test("a part that is scored when its job has gone on leaves no texts", async () 
   const store = new PartStore(fleet.redis, keysFor());
   expect(await store.settle("simulated", part, record)).toBe("gone");
   expect(await fleet.redis.exists(payload)).toBe(0);
+});
+
+test("a large job that ends while it is still being queued leaves no texts", async () => {
+  const producer = new JobProducer(fleet.redis, keysFor());
+  // As when it is forgotten as soon as it is begun.
+  const begin = vi.spyOn(PartStore.prototype, "begin").mockResolvedValue();
+  const documents = Array.from({ length: 300 }, (_, i) => `${i} `.repeat(300));
+  const sizes = { documents: 300, characters: 300_000, lane: "standard", model: "none" } as const;
+  const rest = { v: PROTOCOL_VERSION, options: {}, enqueuedAt: 0, replyTo: "nobody" } as const;
+  await producer.add("ended", { ...sizes, ...rest }, { query: "q", documents });
+  begin.mockRestore();
+  expect(await leftovers()).toEqual([]);
+  await producer.close();
 });
 
 test("a large first stage of a cascade is scored in parts, and hands its best on", async () => {

@@ -88,12 +88,20 @@ export class PartStore {
    * @param late A part that was met since, whose texts came when the others' had been freed.
    */
   async forget(model: string, jobId: string, late?: { readonly index: number }): Promise<void> {
-    const keys = this.#keys.model(model);
     const found = await this.find(model, jobId);
     const ids = found === undefined ? [] : partIds(jobId, found.of);
     if (late !== undefined) ids.push(partId({ job: jobId, index: late.index }));
-    if (ids.length === 0) return;
-    await this.#redis.unlink(keys.parts(jobId), ...ids.map((id) => keys.payload(id)));
+    await this.#redis.unlink(this.#keys.model(model).parts(jobId), ...this.#textsOf(model, ids));
+  }
+
+  /** To be called when all parts have been queued: of those whose job had ended by then the texts came too late. */
+  async freeLate(model: string, jobId: string, of: number): Promise<void> {
+    if ((await this.find(model, jobId)) !== undefined) return;
+    await this.#redis.unlink(...this.#textsOf(model, partIds(jobId, of)));
+  }
+
+  #textsOf(model: string, ids: readonly string[]): string[] {
+    return ids.map((id) => this.#keys.model(model).payload(id));
   }
 }
 
