@@ -1,4 +1,4 @@
-import { JobProducer, PartStore } from "@rankfleet/queue";
+import { Backlog, JobProducer, PartStore } from "@rankfleet/queue";
 import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
@@ -201,6 +201,24 @@ test("a large job that ends while it is still being queued leaves no texts", asy
   begin.mockRestore();
   expect(await leftovers()).toEqual([]);
   await producer.close();
+});
+
+test("a part that is met again when its cascade has gone on is no dead letter", async () => {
+  const worker = await fleet.worker(slow);
+  await client.rerank({ ...large(10), model: "simulated" });
+  worker.child.kill("SIGSTOP");
+  const { query, documents } = large(600);
+  const stages = [{ model: "simulated", keep: 300 }, { model: "box" }];
+  const job = await client.enqueue({ query, documents, stages });
+  const [jobId] = job.id.split("@") as [string];
+  // As when another worker has merged it and handed it on, and a repeat has queued its parts once more.
+  await fleet.redis.del(...(await leftovers()));
+  const sizes = { documents: 300, characters: 300, lane: "standard" } as const;
+  await new Backlog(fleet.redis, keysFor()).admit(jobId, { model: "box", ...sizes }, false);
+  worker.child.kill("SIGCONT");
+  const queue = keysFor().model("simulated").base;
+  await expect.poll(() => fleet.redis.keys(`${queue}:${jobId}~*`)).toEqual([]);
+  expect(await fleet.redis.zcard(`${queue}:failed`)).toBe(0);
 });
 
 test("a large first stage of a cascade is scored in parts, and hands its best on", async () => {

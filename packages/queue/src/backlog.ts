@@ -128,6 +128,11 @@ export class Backlog {
     await this.#release(...releaseKeys(keys), jobId);
   }
 
+  /** Whether the job is counted: from before it is queued until it ends, or goes on to another model. */
+  async has(model: string, jobId: string): Promise<boolean> {
+    return (await this.#redis.hexists(this.#keys.model(model).queued, jobId)) === 1;
+  }
+
   /** Pairs and bytes (characters) queued for a model. */
   async queued(model: string): Promise<BacklogSize> {
     const { backlog } = this.#keys.model(model);
