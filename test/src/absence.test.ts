@@ -54,6 +54,24 @@ test("who waits for workers that are gone is told so", { timeout: 30_000 }, asyn
   }
 });
 
+test("who waits under a wrong model's name does not end the wait of the others", async () => {
+  const alone = await TestFleet.start();
+  try {
+    const { child } = await alone.worker();
+    const client = alone.client();
+    await client.rerank({ query, documents });
+    child.kill("SIGSTOP");
+    const job = await client.enqueue({ query: "still to come", documents });
+    const wrong = client.job(job.id.replace("@box", "@wrong")).result();
+    const right = job.result();
+    await expect(wrong).rejects.toMatchObject({ code: "job_not_found" });
+    child.kill("SIGCONT");
+    expect((await right).results).toHaveLength(3);
+  } finally {
+    await alone.stop();
+  }
+});
+
 test("a database that does not exist is an error, and not the first one", async () => {
   const client = fleet.client({ redis: `${fleet.url}/77` });
   await expect(client.rerank({ query, documents })).rejects.toMatchObject({

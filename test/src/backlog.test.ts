@@ -130,6 +130,19 @@ test("all models together have a bound, which is looked at once a second", async
   worker.child.kill("SIGCONT");
 });
 
+test("who was refused for what all models had queued is not refused for it long after", async () => {
+  await slowWorker();
+  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  const sizes = { documents: 100, characters: 100, lane: "bulk" } as const;
+  await backlog.admit("elsewhere", { model: "sim", ...sizes });
+  await backlog.setLimit(undefined, "pairs", 100);
+  const [request] = ofTenant("a", 1, 1);
+  await expect(client.enqueue(request!)).rejects.toThrow(/total pairs/u);
+  await backlog.release("sim", "elsewhere");
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await (await client.enqueue(request!)).result();
+});
+
 test("a model's own bound holds for a producer that saw nothing queued when it last looked", async () => {
   const worker = await slowWorker();
   const client = fleet.client({ model: "sim", whenFull: "fail" });

@@ -138,6 +138,20 @@ test("a job that reached the queue twice is no dead letter when it is met again,
   await fleet.killWorkers();
 });
 
+test("a job that two try again at once is tried again once, and both are told so", async () => {
+  await fleet.killWorkers();
+  const client = fleet.client();
+  const job = await client.enqueue(requests(1, 3)[0]!);
+  const [jobId, queue] = [job.id.split("@")[0]!, "rankfleet:{box}"];
+  await fleet.redis.zrem(`${queue}:prioritized`, jobId);
+  await fleet.redis.zadd(`${queue}:failed`, 1, jobId);
+  await fleet.redis.hset(`${queue}:${jobId}`, { finishedOn: 1, failedReason: "once" });
+  const twice = [1, 2].map(() => client.deadLetters.redrive(job.id));
+  expect(await Promise.all(twice)).toEqual(["redriven", "redriven"]);
+  expect(await fleet.redis.zrange(`${queue}:prioritized`, "0", "-1")).toEqual([jobId]);
+  expect(await job.cancel()).toBe(true);
+});
+
 test("who cancels a job too late does not take the texts from its dead letter", async () => {
   const client = fleet.client();
   await fleet.killWorkers();

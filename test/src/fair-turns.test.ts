@@ -1,5 +1,5 @@
-import { Backlog } from "@rankfleet/queue";
-import { keysFor, parseJobId } from "@rankfleet/queue/contract";
+import { Backlog, DeadLetters, JobProducer } from "@rankfleet/queue";
+import { keysFor, parseJobId, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { TestFleet } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
@@ -185,4 +185,39 @@ test("when the virtual clock has come far, waiting priorities move down and keep
     priority: 3,
     isNext: false,
   });
+});
+
+test("a dead letter of busier days that is tried again takes its turn among those of today", async () => {
+  const [producer, letters] = [
+    new JobProducer(fleet.redis, keysFor()),
+    new DeadLetters(fleet.redis, keysFor()),
+  ];
+  const add = (id: string, characters: number): Promise<unknown> => {
+    const sizes = { model: "turns", documents: 1, characters, lane: "standard" } as const;
+    const rest = { v: PROTOCOL_VERSION, options: {}, enqueuedAt: 0, replyTo: "nobody" } as const;
+    return producer.add(id, { ...sizes, ...rest }, { query: "q", documents: ["d"] });
+  };
+  const base = "rankfleet:{turns}";
+  await backlog.admit("crowd", {
+    model: "turns",
+    documents: 1,
+    characters: 4e9,
+    lane: "standard",
+  });
+  await add("letter", 1e6);
+  // It is given up, the others end, and the clock begins anew.
+  await fleet.redis.zrem(`${base}:prioritized`, "letter");
+  await fleet.redis.zadd(`${base}:failed`, 1, "letter");
+  await fleet.redis.hset(`${base}:letter`, { finishedOn: 1, failedReason: "once" });
+  for (const id of ["crowd", "letter"]) await backlog.release("turns", id);
+  for (const id of ["first", "second"]) await add(id, 1e6);
+  expect(await letters.redrive("letter@turns")).toBe("redriven");
+  await add("after", 1e6);
+  expect(await fleet.redis.zrange(`${base}:prioritized`, "0", "-1")).toEqual([
+    "first",
+    "second",
+    "letter",
+    "after",
+  ]);
+  await Promise.all([producer.close(), letters.close()]);
 });

@@ -1,11 +1,12 @@
-import { keysFor, newJobId } from "@rankfleet/queue/contract";
+import { JobProducer, ResultStore } from "@rankfleet/queue";
+import { keysFor, newJobId, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import {
   DeadlineExceededError,
   type RerankClient,
   type RerankRequest,
   type RerankResult,
 } from "@rankfleet/sdk";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages, requests } from "./support/texts.ts";
@@ -77,6 +78,59 @@ test("of two that make a cancelled job again at once with other requests, one is
     expect(refused).toMatchObject([{ code: "idempotency_conflict" }]);
     expect((await accepted[0]!.result()).results).toHaveLength(20);
   }
+});
+
+/** As the SDK makes it of a request, but for a model that no worker serves. */
+const envelope = {
+  v: PROTOCOL_VERSION,
+  model: "first",
+  documents: 300,
+  characters: 3000,
+  options: {},
+  lane: "standard",
+  enqueuedAt: 0,
+  replyTo: "nobody",
+  digest: "d",
+} as const;
+const manyTexts = { query, documents: Array.from({ length: 300 }, (_, i) => `text ${i}`) };
+
+test("a keyed cascade is known also while a later stage of it is scored in parts", async () => {
+  const producer = new JobProducer(fleet.redis, keysFor());
+  const id = newJobId({ key: "cascade", models: ["first", "second"] });
+  const begun = { documents: 300, failures: {}, past: [], pairs: 0 };
+  const request = { ...envelope, cascade: { ...begun, keep: 300, next: [{ model: "second" }] } };
+  const handedOn = { ...envelope, model: "second", cascade: { ...begun, next: [] } };
+  await producer.add(id, handedOn, manyTexts, { isContinuation: true });
+  expect(await producer.add(id, request, manyTexts)).toEqual({ jobId: id, isRepeat: true });
+  await expect(producer.add(id, { ...request, digest: "other" }, manyTexts)).rejects.toMatchObject({
+    code: "idempotency_conflict",
+  });
+  await producer.close();
+});
+
+test("a keyed job that ends while it is looked for is found", async () => {
+  const producer = new JobProducer(fleet.redis, keysFor());
+  const store = new ResultStore(fleet.redis, keysFor());
+  const id = newJobId({ key: "ends", models: ["first"] });
+  const few = { query, documents: ["one"] };
+  await producer.add(id, envelope, few);
+  const end = async (): Promise<void> => {
+    const failure = { code: "worker_failed", message: "over" } as const;
+    const record = { v: PROTOCOL_VERSION, state: "failed", failure, digest: "d" } as const;
+    await store.settleUnlocked({ model: "first", jobId: id }, record);
+    const queues = keysFor().model("first").queues;
+    await fleet.redis.del(...queues.map((queue) => `rankfleet:${queue}:${id}`));
+  };
+  // Its record had been asked for by then, if that were the first question.
+  const look = fleet.redis.hgetall.bind(fleet.redis);
+  let ended: Promise<void> | undefined;
+  const spy = vi.spyOn(fleet.redis, "hgetall").mockImplementation((async (key: string) => {
+    await (ended ??= end());
+    return look(key);
+  }) as never);
+  expect(await producer.add(id, envelope, few)).toEqual({ jobId: id, isRepeat: true });
+  spy.mockRestore();
+  await producer.close();
 });
 
 test("the same idempotency key is the same job, and refuses another request", async () => {

@@ -1,6 +1,8 @@
-import { keysFor } from "@rankfleet/queue/contract";
+import { Backlog, JobProducer, PartStore } from "@rankfleet/queue";
+import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Queue } from "bullmq";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages } from "./support/texts.ts";
@@ -155,6 +157,68 @@ test("cancelling a large job takes its parts out of the queue and frees their te
   await expect.poll(leftovers).toEqual([]);
   worker.child.kill("SIGCONT");
   await expect(job.result()).rejects.toMatchObject({ code: "cancelled" });
+});
+
+test("a part that reaches the queue when its job has ended leaves no texts", async () => {
+  const worker = await fleet.worker(slow);
+  worker.child.kill("SIGSTOP");
+  const job = await client.enqueue({ ...large(600), model: "simulated" });
+  const id = `${job.id.split("@")[0]!}~1`;
+  const keys = keysFor().model("simulated");
+  const data = JSON.parse((await fleet.redis.hget(`${keys.base}:${id}`, "data"))!) as object;
+  const texts = (await fleet.redis.getBuffer(keys.payload(id)))!;
+  worker.child.kill("SIGCONT");
+  await job.result();
+  await expect.poll(leftovers).toEqual([]);
+  // As when its producer was not told in time that all of it was queued, and began anew.
+  const queue = new Queue(keys.queue("standard"), { connection: fleet.redis, prefix: "rankfleet" });
+  await fleet.redis.set(keys.payload(id), texts);
+  await queue.add("rerank", data, { jobId: id, priority: 1, removeOnComplete: true });
+  await expect.poll(() => fleet.redis.exists(`${keys.base}:${id}`)).toBe(0);
+  expect(await leftovers()).toEqual([]);
+  await queue.close();
+});
+
+test("a part that is scored when its job has gone on leaves no texts", async () => {
+  const part = { job: "gone", index: 3 };
+  const payload = keysFor().model("simulated").payload("gone~3");
+  await fleet.redis.set(payload, "texts");
+  const failure = { code: "worker_failed", message: "over" } as const;
+  const record = { state: "failed", from: 0, documents: 1, failure } as const;
+  const store = new PartStore(fleet.redis, keysFor());
+  expect(await store.settle("simulated", part, record)).toBe("gone");
+  expect(await fleet.redis.exists(payload)).toBe(0);
+});
+
+test("a large job that ends while it is still being queued leaves no texts", async () => {
+  const producer = new JobProducer(fleet.redis, keysFor());
+  // As when it is forgotten as soon as it is begun.
+  const begin = vi.spyOn(PartStore.prototype, "begin").mockResolvedValue();
+  const documents = Array.from({ length: 300 }, (_, i) => `${i} `.repeat(300));
+  const sizes = { documents: 300, characters: 300_000, lane: "standard", model: "none" } as const;
+  const rest = { v: PROTOCOL_VERSION, options: {}, enqueuedAt: 0, replyTo: "nobody" } as const;
+  await producer.add("ended", { ...sizes, ...rest }, { query: "q", documents });
+  begin.mockRestore();
+  expect(await leftovers()).toEqual([]);
+  await producer.close();
+});
+
+test("a part that is met again when its cascade has gone on is no dead letter", async () => {
+  const worker = await fleet.worker(slow);
+  await client.rerank({ ...large(10), model: "simulated" });
+  worker.child.kill("SIGSTOP");
+  const { query, documents } = large(600);
+  const stages = [{ model: "simulated", keep: 300 }, { model: "box" }];
+  const job = await client.enqueue({ query, documents, stages });
+  const [jobId] = job.id.split("@") as [string];
+  // As when another worker has merged it and handed it on, and a repeat has queued its parts once more.
+  await fleet.redis.del(...(await leftovers()));
+  const sizes = { documents: 300, characters: 300, lane: "standard" } as const;
+  await new Backlog(fleet.redis, keysFor()).admit(jobId, { model: "box", ...sizes }, false);
+  worker.child.kill("SIGCONT");
+  const queue = keysFor().model("simulated").base;
+  await expect.poll(() => fleet.redis.keys(`${queue}:${jobId}~*`)).toEqual([]);
+  expect(await fleet.redis.zcard(`${queue}:failed`)).toBe(0);
 });
 
 test("a large first stage of a cascade is scored in parts, and hands its best on", async () => {

@@ -127,6 +127,13 @@ test("an unknown job is not found, and an id of another form is none", async () 
   );
   expect(await client.job("0123456789abcdef@box").status()).toBe("unknown");
   expect(() => client.job("nonsense")).toThrow(JobNotFoundError);
+  expect(() => client.job("abc@a:b")).toThrow(JobNotFoundError);
+  await expect(client.deadLetters.get("abc@a:b")).rejects.toBeInstanceOf(JobNotFoundError);
+  // Whoever asks for jobs of models that nobody has heard of leaves nothing behind.
+  expect(await client.job("abc@unheard").status()).toBe("unknown");
+  expect(await client.deadLetters.get("abc@unheard")).toBeUndefined();
+  expect(await client.deadLetters.list("unheard")).toEqual([]);
+  expect(await fleet.redis.keys("*unheard*")).toEqual([]);
 });
 
 test("texts beyond 32 KB travel beside the job, packed, and are gone when it is settled", async () => {

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,6 +55,19 @@ test("a request that fails is an item, and the stream goes on", async () => {
     undefined,
     undefined,
   ]);
+});
+
+test("a signal that outlives its requests keeps nothing of them", async () => {
+  const { signal } = new AbortController();
+  const deadline = Date.now() + 60_000;
+  for (const request of requests(5, 2)) await client.rerank({ ...request, deadline }, { signal });
+  await collect(client.rerankMany(requests(5, 2), { signal }));
+  expect(getEventListeners(signal, "abort")).toEqual([]);
+  // Where Node keeps the signals that were made of this one. The stream is one, however long it is.
+  const kept = Object.getOwnPropertySymbols(signal)
+    .filter(({ description }) => description === "kDependantSignals")
+    .map((symbol) => (signal as unknown as Record<symbol, Set<unknown> | undefined>)[symbol]);
+  expect(kept[0]?.size ?? 0).toBeLessThanOrEqual(1);
 });
 
 test("no more is read ahead than the bound allows", async () => {

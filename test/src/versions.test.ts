@@ -1,4 +1,4 @@
-import { keysFor } from "@rankfleet/queue/contract";
+import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestFleet } from "./support/fleet.ts";
@@ -34,6 +34,36 @@ test("a message of the next protocol version waits for a worker that knows it, a
   expect(again.attemptsStarted).toBeGreaterThan(1);
   await again.remove();
 });
+
+test("thousands of jobs that no worker here may take do not keep the others from being done", async () => {
+  const client = fleet.client({ modelWaitMs: 0 });
+  const pinned = {
+    v: PROTOCOL_VERSION,
+    model: "box",
+    documents: 1,
+    characters: 1,
+    payload: { json: JSON.stringify({ query: "q", documents: ["d"] }) },
+    options: {},
+    revision: "0123456789ab",
+    lane: "standard",
+    enqueuedAt: Date.now(),
+    replyTo: "nobody",
+  };
+  for (let thousand = 0; thousand < 10; thousand++) {
+    await queue.addBulk(
+      Array.from({ length: 1000 }, (_, i) => {
+        const opts = { jobId: `pinned-${thousand}-${i}`, priority: 1, attempts: 3 };
+        return { name: "rerank", data: pinned, opts };
+      }),
+    );
+  }
+  // Each has to be looked at once.
+  await expect.poll(() => queue.getDelayedCount(), { timeout: 30_000 }).toBeGreaterThan(9_500);
+  const start = performance.now();
+  for (const each of requests(3, 20)) await client.rerank(each);
+  expect(performance.now() - start).toBeLessThan(10_000);
+  await queue.obliterate({ force: true });
+}, 90_000);
 
 test("a job that pins a revision is scored by that revision, or not at all", async () => {
   const client = fleet.client({ modelWaitMs: 0 });

@@ -68,7 +68,7 @@ export class Settlement {
     const id = part?.job ?? delivery.jobId;
     const record = await this.#store.read(homeOf(job), id);
     if (record !== undefined) {
-      if (part !== undefined) await this.#parts.forget(this.#model, id);
+      if (part !== undefined) await this.#parts.forget(this.#model, id, part);
       // A copy that was queued while the cascade stood in a later stage: nobody else lets go of it.
       else if (!isDeadLetter(record)) await this.#store.free(this.#model, id);
       // Of a cascade that has gone on from here the dead letter lies where it failed.
@@ -116,8 +116,9 @@ export class Settlement {
     failure: Failure,
   ): Promise<boolean> {
     if (job?.part !== undefined) {
-      await this.#partFailed(job, failure, delivery);
-      return true;
+      const missing = await this.#partFailed(job, failure, delivery);
+      // Its texts go with the job: what was cancelled, merged or handed on meanwhile has nothing to be set aside for.
+      return missing !== "gone" || (await this.#isLostPart(job));
     }
     const record = failedRecord(failure, job);
     const replyTo = job?.replyTo ?? replyToOf(delivery.data);
@@ -134,6 +135,19 @@ export class Settlement {
       outcome = await this.#store.settleUnlocked(ended, record);
     }
     if (outcome !== "already_settled") return true;
+    return this.#isLetter(home, jobId);
+  }
+
+  /** Looked for in the order in which a job goes on; the record is there before the last stage lets go of it. */
+  async #isLostPart(job: JobEnvelope): Promise<boolean> {
+    const jobId = job.part!.job;
+    for (const { model } of job.cascade?.next ?? []) {
+      if (await this.#backlog.has(model, jobId)) return false;
+    }
+    return this.#isLetter(homeOf(job), jobId);
+  }
+
+  async #isLetter(home: string, jobId: string): Promise<boolean> {
     const standing = await this.#store.read(home, jobId);
     return standing === undefined || isDeadLetter(standing);
   }
@@ -145,7 +159,7 @@ export class Settlement {
       message: `the queue gave the job up: ${reason}`,
     };
     const job = readable(data);
-    if (job?.part !== undefined) return this.#partFailed(job, failure);
+    if (job?.part !== undefined) return void (await this.#partFailed(job, failure));
     const record = failedRecord(failure, job);
     const ended = {
       model: job === undefined ? this.#model : homeOf(job),
@@ -155,12 +169,17 @@ export class Settlement {
     await this.#store.settleUnlocked({ ...ended, jobId, replyTo: replyToOf(data) }, record);
   }
 
-  async #partFailed(job: JobEnvelope, failure: Failure, lease?: Delivery): Promise<void> {
+  async #partFailed(
+    job: JobEnvelope,
+    failure: Failure,
+    lease?: Delivery,
+  ): Promise<Awaited<ReturnType<PartStore["settle"]>>> {
     const { part, documents, ids } = job;
     const record = { state: "failed", from: part!.from, documents, ids, failure } as const;
     const missing = await this.#parts.settle(this.#model, part!, record, lease);
     if (missing === 0) await this.#merge(job);
     if (missing === "gone") await this.#partIsLate(job);
+    return missing;
   }
 
   /**

@@ -35,6 +35,7 @@ export class Backlog {
   /** Jobs that wait for the end of the tick, by model. */
   readonly #waiting = new Map<string, WaitingJob[]>();
   #total: { readonly isOver: Refusal | undefined; readonly until: number } | undefined;
+  #looking: Promise<Refusal | undefined> | undefined;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
@@ -87,7 +88,10 @@ export class Backlog {
    * models together have no room: it would be queued and not counted.
    */
   takeIdle(model: string, isBound = true): boolean {
-    if (isBound && (this.#total === undefined || this.#overTotal() !== undefined)) return false;
+    if (isBound) {
+      if (this.#total === undefined || this.#total.isOver !== undefined) return false;
+      void this.#overTotal(); // Not over as of a second ago, which is looked at anew meanwhile.
+    }
     return this.#idle.delete(model);
   }
 
@@ -122,6 +126,11 @@ export class Backlog {
   async release(model: string, jobId: string): Promise<void> {
     const keys = this.#keys.model(model);
     await this.#release(...releaseKeys(keys), jobId);
+  }
+
+  /** Whether the job is counted: from before it is queued until it ends, or goes on to another model. */
+  async has(model: string, jobId: string): Promise<boolean> {
+    return (await this.#redis.hexists(this.#keys.model(model).queued, jobId)) === 1;
   }
 
   /** Pairs and bytes (characters) queued for a model. */
@@ -171,15 +180,17 @@ export class Backlog {
   }
 
   /**
-   * All models together, as of a second ago: a soft bound, so that nobody waits for it but the first job.
+   * All models together, as of a second ago: a soft bound, so that only the first job waits for it, and one that is to be
+   * refused for what may have been long ago.
    */
   #overTotal(): Promise<Refusal | undefined> | Refusal | undefined {
-    if (this.#total === undefined) return this.#lookAtTotal();
-    if (Date.now() >= this.#total.until) {
-      this.#total = { ...this.#total, until: Date.now() + TOTAL_CACHE_MS };
-      this.#lookAtTotal().catch(() => {}); // Redis is away; the job itself will tell.
+    const isOld = this.#total === undefined || Date.now() >= this.#total.until;
+    if (isOld) {
+      this.#looking ??= this.#lookAtTotal().finally(() => (this.#looking = undefined));
+      if (this.#total === undefined || this.#total.isOver !== undefined) return this.#looking;
+      this.#looking.catch(() => {}); // Redis is away; the job itself will tell.
     }
-    return this.#total.isOver;
+    return this.#total!.isOver;
   }
 
   async #lookAtTotal(): Promise<Refusal | undefined> {

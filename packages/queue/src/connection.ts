@@ -25,6 +25,9 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     replyMapping: "legacy" as const,
     maxRetriesPerRequest: role === "consumer" ? null : PRODUCER_RETRIES,
     socketTimeout: SILENCE_MS,
+    // A master that has become a replica keeps its connections and refuses all they write; whoever dials its address anew,
+    // or asks the Sentinels, comes to the new one. What was refused is not sent again: the server may be none's master.
+    reconnectOnError: ({ message }: Error) => message.includes("READONLY"),
   };
   let redis: Redis;
   try {

@@ -18,6 +18,8 @@ export class JobConsumer {
   readonly #options: ConsumerOptions;
   readonly #write: Write;
   #isHandingBack = false;
+  /** When the latest of those that were put off here is due. */
+  #lastDueAt = -Infinity;
 
   constructor(options: ConsumerOptions) {
     this.#options = options;
@@ -101,11 +103,22 @@ export class JobConsumer {
     signal?: AbortSignal,
   ): Promise<never> {
     if (!this.#isClockAhead()) {
-      await job.moveToDelayed(Date.now() + delayMs, token);
+      await job.moveToDelayed(this.#dueAt(delayMs), token);
       throw new DelayedError();
     }
     await sleep(delayMs, undefined, signal === undefined ? {} : { signal }).catch(() => {});
     return this.#putBack(job, token);
+  }
+
+  /**
+   * One after the other: those that are put off go before what has come since, and thousands of them, as when a fleet
+   * changes over to another revision than they are pinned to, would all be due again before anything else is taken.
+   */
+  #dueAt(delayMs: number): number {
+    // By a clock that nobody sets: one that was put back would put all off for as long.
+    const now = performance.now();
+    this.#lastDueAt = Math.max(now + delayMs, this.#lastDueAt + DUE_EVERY_MS);
+    return Math.round(Date.now() + this.#lastDueAt - now);
   }
 
   /** Before all others of its priority; idle workers are told here, since BullMQ does not do so for what is put back. */
@@ -187,6 +200,8 @@ export interface Delivery {
 
 const RETRY_MS = 500;
 const MAX_CLOCK_AHEAD_MS = 1_000;
+/** A look costs some tenths of a millisecond: so it is less than a tenth of the time, however many wait. */
+const DUE_EVERY_MS = 5;
 /** A killed worker's jobs are taken over after at most LOCK_MS + STALLED_CHECK_MS. */
 const LOCK_MS = 6_000;
 const STALLED_CHECK_MS = 3_000;

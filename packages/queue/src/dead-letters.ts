@@ -1,5 +1,5 @@
 import { gunzipSync } from "node:zlib";
-import type { Job, Queue } from "bullmq";
+import type { Job } from "bullmq";
 import type { Redis } from "ioredis";
 import { Backlog } from "./backlog.ts";
 import { HANDLED } from "./consumer.ts";
@@ -8,6 +8,7 @@ import {
   formatJobId,
   homeOf,
   isFailureCode,
+  modelsOfId,
   parseJob,
   parseJobId,
   parseResult,
@@ -71,7 +72,9 @@ export class DeadLetters {
     { offset = 0, limit = 100 }: { readonly offset?: number; readonly limit?: number } = {},
   ): Promise<DeadLetter[]> {
     const places = (await this.#places(model)).slice(offset, offset + limit);
-    const jobs = await Promise.all(places.map(({ queue, jobId }) => queue.getJob(jobId)));
+    const jobs = await Promise.all(
+      places.map(({ queue, jobId }) => this.#queues.named(queue).getJob(jobId)),
+    );
     // One that has just been redriven is none any more.
     return jobs.flatMap((job) => (job?.finishedOn === undefined ? [] : [toDeadLetter(model, job)]));
   }
@@ -82,11 +85,10 @@ export class DeadLetters {
   }
 
   /** Where they are, the latest first: without their texts, so also a hundred thousand are soon read. */
-  async #places(model: string): Promise<{ queue: Queue; jobId: string }[]> {
+  async #places(model: string): Promise<{ queue: string; jobId: string }[]> {
     const lists = await Promise.all(
-      this.#queues.of([model]).map(async (queue) => {
-        const failed = `${this.#keys.prefix}:${queue.name}:failed`;
-        const all = await this.#redis.zrange(failed, "0", "-1", "WITHSCORES");
+      this.#keys.model(model).queues.map(async (queue) => {
+        const all = await this.#redis.zrange(this.#failed(queue), "0", "-1", "WITHSCORES");
         return all.flatMap((jobId, i) =>
           i % 2 === 0 ? [{ queue, jobId, at: Number(all[i + 1]) }] : [],
         );
@@ -96,10 +98,13 @@ export class DeadLetters {
   }
 
   async count(model: string): Promise<number> {
-    const counts = await Promise.all(
-      this.#queues.of([model]).map((queue) => queue.getFailedCount()),
-    );
+    const { queues } = this.#keys.model(model);
+    const counts = await Promise.all(queues.map((queue) => this.#redis.zcard(this.#failed(queue))));
     return counts.reduce((sum, each) => sum + each, 0);
+  }
+
+  #failed(queue: string): string {
+    return `${this.#keys.prefix}:${queue}:failed`;
   }
 
   /** @throws JobNotFoundError if the id is of another form. */
@@ -133,9 +138,17 @@ export class DeadLetters {
     if (json !== null && parseResult(json).state === "failed") await this.#redis.del(result);
     await this.#redis.del(this.#keys.model(model).suspects(jobId));
     if (envelope.deadline !== undefined) await job.updateData({ ...envelope, deadline: undefined });
-    await this.#backlog.admit(jobId, envelope, false);
+    const place = await this.#backlog.admit(jobId, envelope, false);
+    // Its old place was in the order of another day: the clocks begin anew whenever nothing is queued.
+    const inLine = job.queueName === this.#keys.model(model).queue(envelope.lane);
+    if (inLine && "priority" in place) await job.changePriority({ priority: place.priority });
     // Queue.retryJobs would leave the attempts spent.
-    await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    try {
+      await job.retry("failed", { resetAttemptsMade: true, resetAttemptsStarted: true });
+    } catch (error) {
+      // Somebody else was faster.
+      if (await job.isFailed()) throw error;
+    }
     return "redriven";
   }
 
@@ -156,7 +169,7 @@ export class DeadLetters {
   async #find(id: string): Promise<{ model: string; job: Job } | undefined> {
     const { jobId, models } = parseDeadId(id);
     for (const model of models) {
-      for (const queue of this.#queues.of([model])) {
+      for (const queue of await this.#queues.having(model, jobId)) {
         const job = await queue.getJob(jobId);
         if (job !== undefined && (await job.isFailed())) return { model, job };
       }
@@ -181,7 +194,7 @@ export class DeadLetters {
 function parseDeadId(id: string): { jobId: string; models: readonly string[] } {
   const at = id.lastIndexOf("@");
   if (at <= 0) return parseJobId(id);
-  return { jobId: id.slice(0, at), models: id.slice(at + 1).split(">") };
+  return { jobId: id.slice(0, at), models: modelsOfId(id, id.slice(at + 1)) };
 }
 
 function toDeadLetter(model: string, job: Job): DeadLetter {

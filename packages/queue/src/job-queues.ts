@@ -26,7 +26,7 @@ export class JobQueues {
       const parts = await this.#parts.find(model, jobId);
       const ids = parts === undefined ? [jobId] : partIds(jobId, parts.of);
       for (const id of ids) {
-        for (const queue of this.of([model])) {
+        for (const queue of await this.having(model, id)) {
           const state = await queue.getJobState(id);
           if (state === "completed" || state === "failed") ended = state;
           else if (state !== "unknown") return state === "active" ? "active" : "waiting";
@@ -41,8 +41,12 @@ export class JobQueues {
     for (const model of models) {
       const parts = await this.#parts.find(model, jobId);
       const ids = partIds(jobId, parts?.of ?? 0);
-      const queues = this.of([model]);
-      await Promise.all(queues.flatMap((queue) => [jobId, ...ids].map((id) => queue.remove(id))));
+      await Promise.all(
+        [jobId, ...ids].map(async (id) => {
+          const queues = await this.having(model, id);
+          await Promise.all(queues.map((queue) => queue.remove(id)));
+        }),
+      );
       await this.#parts.forget(model, jobId);
     }
   }
@@ -60,6 +64,18 @@ export class JobQueues {
       sum.failed += counts["failed"] ?? 0;
     }
     return sum;
+  }
+
+  /**
+   * Those of a model's queues that have something under this id. Anybody may ask for the jobs of any model: BullMQ writes
+   * down a queue as soon as it is opened, and what is opened here stays open.
+   */
+  async having(model: string, id: string): Promise<Queue[]> {
+    const { queues } = this.#keys.model(model);
+    const counts = await Promise.all(
+      queues.map((name) => this.#redis.exists(`${this.#keys.prefix}:${name}:${id}`)),
+    );
+    return queues.filter((_, i) => counts[i] === 1).map((name) => this.named(name));
   }
 
   of(models: readonly string[]): Queue[] {

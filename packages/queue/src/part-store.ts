@@ -82,13 +82,26 @@ export class PartStore {
     return records.map((json) => parsePartRecord(json!));
   }
 
-  /** The job is merged, or nobody wants it any more. */
-  async forget(model: string, jobId: string): Promise<void> {
-    const keys = this.#keys.model(model);
+  /**
+   * The job is merged, or nobody wants it any more.
+   *
+   * @param late A part that was met since, whose texts came when the others' had been freed.
+   */
+  async forget(model: string, jobId: string, late?: { readonly index: number }): Promise<void> {
     const found = await this.find(model, jobId);
-    if (found === undefined) return;
-    const payloads = partIds(jobId, found.of).map((id) => keys.payload(id));
-    await this.#redis.unlink(keys.parts(jobId), ...payloads);
+    const ids = found === undefined ? [] : partIds(jobId, found.of);
+    if (late !== undefined) ids.push(partId({ job: jobId, index: late.index }));
+    await this.#redis.unlink(this.#keys.model(model).parts(jobId), ...this.#textsOf(model, ids));
+  }
+
+  /** To be called when all parts have been queued: of those whose job had ended by then the texts came too late. */
+  async freeLate(model: string, jobId: string, of: number): Promise<void> {
+    if ((await this.find(model, jobId)) !== undefined) return;
+    await this.#redis.unlink(...this.#textsOf(model, partIds(jobId, of)));
+  }
+
+  #textsOf(model: string, ids: readonly string[]): string[] {
+    return ids.map((id) => this.#keys.model(model).payload(id));
   }
 }
 
@@ -103,9 +116,9 @@ const GONE = -2;
  */
 const SETTLE_PART_SCRIPT = `
 if ARGV[1] ~= "" and redis.call("GET", KEYS[1]) ~= ARGV[1] then return -1 end
+redis.call("DEL", KEYS[3])
 local of = redis.call("HGET", KEYS[2], "of")
 if not of then return -2 end
-redis.call("DEL", KEYS[3])
 redis.call("HSETNX", KEYS[2], ARGV[2], ARGV[3])
 return tonumber(of) + 2 - redis.call("HLEN", KEYS[2])
 `;

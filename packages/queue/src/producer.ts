@@ -138,6 +138,8 @@ export class JobProducer {
       };
       await this.#enqueue(partId(part), ofPart, { query, documents: texts }, place);
     }
+    // Repeated, it may meet a part in a worker's hand, which the queue then takes for this one.
+    await this.#parts.freeLate(envelope.model, jobId, ranges.length);
   }
 
   async #enqueue(

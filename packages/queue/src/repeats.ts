@@ -67,13 +67,21 @@ export class Repeats {
   ): Promise<"known" | "to_be_queued" | "over"> {
     const { model, digest, cascade } = envelope;
     const models = [model, ...(cascade?.next ?? []).map((stage) => stage.model)];
-    const [json, ...jobs] = await Promise.all([
-      this.#redis.get(this.#keys.model(homeOf(envelope)).result(jobId)),
-      ...this.#queues.of(models).map((queue) => queue.getJob(jobId)),
-    ]);
+    const jobs: (Job | undefined)[] = [];
+    const inParts: Awaited<ReturnType<PartStore["find"]>>[] = [];
+    // Stage by stage, and the record last: a job stands in the next place before it is gone from the one before.
+    for (const each of models) {
+      const [found, ...queued] = await Promise.all([
+        this.#parts.find(each, jobId),
+        ...this.#queues.of([each]).map((queue) => queue.getJob(jobId)),
+      ]);
+      inParts.push(found);
+      jobs.push(...queued);
+    }
+    const json = await this.#redis.get(this.#keys.model(homeOf(envelope)).result(jobId));
     const record = json === null ? undefined : parseResult(json);
     if (record !== undefined && mayBeMadeAgain(record)) return "over";
-    const parts = await this.#parts.find(model, jobId);
+    const parts = inParts.findLast((found) => found !== undefined);
     if (record === undefined && parts === undefined) {
       const all = [...jobs, ...(await this.#partsInQueue(model, jobId, partCount))];
       if (all.some(isOldLetter)) return "over";
@@ -82,8 +90,8 @@ export class Repeats {
     const known = (job?.data as { digest?: string } | undefined) ?? record ?? parts;
     if (known === undefined) return "to_be_queued";
     if (known.digest !== digest) throw idempotencyConflict();
-    // Of a job in parts some may be missing, if its producer died on the way.
-    return known === parts ? "to_be_queued" : "known";
+    // Of a job in parts some may be missing, if its producer died on the way. A later stage's are its worker's affair.
+    return known === inParts[0] ? "to_be_queued" : "known";
   }
 
   /** As dead letters they outlive the job's record, and would then be taken for the new job's parts. */

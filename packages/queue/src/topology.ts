@@ -50,7 +50,10 @@ export function openRedis(source: RedisSource, options: ConnectOptions): Redis {
 const FAILOVER_TRIES = 100;
 const FAILOVER_DELAY_MS = 200;
 
-type ConnectOptions = Pick<RedisOptions, "lazyConnect" | "maxRetriesPerRequest"> & {
+type ConnectOptions = Pick<
+  RedisOptions,
+  "lazyConnect" | "maxRetriesPerRequest" | "reconnectOnError"
+> & {
   readonly socketTimeout: number;
   readonly replyMapping: "legacy";
 };

@@ -100,13 +100,17 @@ export class ResultWaiter {
 
   /** Looks a job up right now, for one that may have ended before anybody waited. */
   async check(jobId: string): Promise<void> {
-    const waiting = this.#waiting.get(jobId)?.[0];
-    if (waiting === undefined) return;
+    const homes = new Set((this.#waiting.get(jobId) ?? []).map(homeOf));
+    await Promise.all([...homes].map((home) => this.#checkAt(home, jobId)));
+  }
+
+  async #checkAt(home: string, jobId: string): Promise<void> {
+    const isThere = (each: Waiting): boolean => homeOf(each) === home;
     try {
-      const record = await this.#store.read(waiting.models.at(-1)!, jobId);
-      if (record !== undefined) this.#each(jobId, (each) => each.resolve(record));
+      const record = await this.#store.read(home, jobId);
+      if (record !== undefined) this.#each(jobId, (each) => each.resolve(record), isThere);
     } catch (error) {
-      this.#each(jobId, (each) => each.reject(fromRedisError(error)));
+      this.#each(jobId, (each) => each.reject(fromRedisError(error)), isThere);
     }
   }
 
@@ -136,14 +140,16 @@ export class ResultWaiter {
   #hear(news: string): void {
     const space = news.indexOf(" ");
     const jobId = space < 0 ? news : news.slice(0, space);
-    if (!this.#waiting.has(jobId)) {
+    const waiting = this.#waiting.get(jobId);
+    if (waiting === undefined) {
       if (this.#missed.size < MOST_MISSED) this.#missed.add(jobId);
       else this.#hasLostCount = true;
       return;
     }
     if (space < 0) return void this.check(jobId);
     const record = readNews(news.slice(space + 1));
-    if (record === undefined) return void this.check(jobId);
+    const isOneHome = waiting.every((each) => homeOf(each) === homeOf(waiting[0]!));
+    if (record === undefined || !isOneHome) return void this.check(jobId);
     this.#each(jobId, (each) => each.resolve(record));
   }
 
@@ -154,7 +160,7 @@ export class ResultWaiter {
     this.#isPolling = true;
     const due = Date.now() - minAgeMs;
     const jobs = [...this.#waiting.values()]
-      .map(([first]) => first!)
+      .flatMap((all) => (all.length === 1 ? all : firstOfEach(all)))
       .filter(({ since }) => since <= due);
     for (let i = 0; i < jobs.length; i += POLL_CHUNK) {
       await Promise.all(jobs.slice(i, i + POLL_CHUNK).map((job) => this.#pollOne(job)));
@@ -166,7 +172,7 @@ export class ResultWaiter {
     const { models, jobId, since } = waiting;
     await this.check(jobId);
     const now = Date.now();
-    if (!this.#waiting.has(jobId) || now < waiting.askAgainAt) return;
+    if (this.#waiting.get(jobId)?.includes(waiting) !== true || now < waiting.askAgainAt) return;
     // The longer it waits, the more rarely: three scripts each time add up for thousands of jobs in a long queue.
     waiting.askAgainAt = now + Math.min(MOST_RARELY_MS, (now - since) / 2);
     try {
@@ -181,14 +187,22 @@ export class ResultWaiter {
               "job_not_found",
               `neither a job nor a result is known by ${jobId}; results are kept for a day`,
             );
-      this.#each(jobId, (each) => each.reject(gone));
+      this.#each(
+        jobId,
+        (each) => each.reject(gone),
+        (each) => namesOf(each) === namesOf(waiting),
+      );
     } catch {
       // Redis is away: the next poll sees.
     }
   }
 
-  #each(jobId: string, settle: (waiting: Waiting) => void): void {
-    for (const waiting of this.#waiting.get(jobId) ?? []) settle(waiting);
+  #each(
+    jobId: string,
+    settle: (waiting: Waiting) => void,
+    isMeant: (waiting: Waiting) => boolean = () => true,
+  ): void {
+    for (const waiting of this.#waiting.get(jobId) ?? []) if (isMeant(waiting)) settle(waiting);
   }
 
   #settle(waiting: Waiting, settle: () => void): void {
@@ -209,6 +223,22 @@ interface Waiting {
   resolve(record: ResultRecord): void;
   reject(error: unknown): void;
   stopListening(): void;
+}
+
+/** Where its record will lie. */
+function homeOf({ models }: Waiting): string {
+  return models.at(-1)!;
+}
+
+function namesOf({ models }: Waiting): string {
+  return models.join(">");
+}
+
+/** Ids come from anywhere: one that names another model must not end the wait of those that name the right one. */
+function firstOfEach(all: readonly Waiting[]): Waiting[] {
+  const first = new Map<string, Waiting>();
+  for (const each of all) if (!first.has(namesOf(each))) first.set(namesOf(each), each);
+  return [...first.values()];
 }
 
 const POLL_MS = 2_000;

@@ -44,6 +44,8 @@ function orOver<Result>(
 ): Promise<Result> {
   if (signal === undefined && deadlineMs === undefined) return underWay;
   return new Promise((resolve, reject) => {
+    // One that has aborted already tells nobody any more.
+    if (signal?.aborted) reject(signal.reason);
     const stop = signal === undefined ? undefined : onAbort(signal, () => reject(signal.reason));
     const leftMs = deadlineMs === undefined ? Infinity : Math.max(0, deadlineMs - Date.now());
     const timer =

@@ -131,12 +131,13 @@ export class Batcher {
     }
     const { logits, durationMs } = reply;
     this.#learn(pairs, durationMs);
+    const done = report(device, pairs, startedAt, durationMs);
     const odd: QueuedPair[] = [];
     for (let row = 0; row < pairs.length; row++) {
       if (Number.isFinite(logits[row])) this.#settle(pairs[row]!, logits[row]!);
       else odd.push(pairs[row]!);
     }
-    this.#onBatch(report(device, pairs, startedAt, durationMs));
+    this.#onBatch(done);
     for (const pair of odd) await this.#judge(device, pair);
     return true;
   }

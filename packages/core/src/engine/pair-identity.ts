@@ -15,7 +15,14 @@ export function documentDigests({ query, documents }: Texts, policy: LengthPolic
     JSON.stringify([truncation, longDocuments, maxTokensPerDocument, query]),
     "base64url",
   );
-  return documents.map((text) => hash("sha256", same + text, "base64url").slice(0, 22));
+  return documents.map((text) =>
+    hash("sha256", same + asBytesTellIt(text), "base64url").slice(0, 22),
+  );
+}
+
+/** In UTF-8 a lone surrogate, which no model reads, would be U+FFFD, which one does. JSON escapes it. */
+function asBytesTellIt(text: string): string {
+  return text.isWellFormed() ? text : `lone surrogates: ${JSON.stringify(text)}`;
 }
 
 /**

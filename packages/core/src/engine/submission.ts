@@ -156,6 +156,8 @@ export class QueuedPair implements WaitingPair {
     this.#logit = logit;
     this.submission.settle(this.index, logit);
     if (this.#twins !== undefined) for (const twin of this.#twins) twin.settle(logit);
+    // Whoever remembers this pair need not keep their requests.
+    this.#twins = undefined;
   }
 
   fail(failure: CoreFailure): void {

@@ -18,13 +18,26 @@ export function fuse(
     logit === null ? [] : [{ logit, first: firstStage[index] ?? 0 }],
   );
   const { deviation: spread } = moments(scored.map(({ logit }) => logit));
-  const { mean, deviation } = moments(scored.map(({ first }) => first));
-  if (deviation === 0) return [...logits];
+  const firsts = scored.map(({ first }) => first);
+  // Asked of the scores and not of their deviation: the mean of equal ones is seldom quite equal to them.
+  if (firsts.every((first) => first === firsts[0])) return [...logits];
+  const unit = unitOf(firsts);
+  const { mean, deviation } = moments(firsts.map((first) => first / unit));
   return logits.map((logit, index) =>
     logit === null
       ? null
-      : logit + (weight * spread * ((firstStage[index] ?? 0) - mean)) / deviation,
+      : logit + (weight * spread * ((firstStage[index] ?? 0) / unit - mean)) / deviation,
   );
+}
+
+/**
+ * A power of two, so that division by it rounds nothing. Without it the squares of large scores are infinite and those of
+ * small ones 0; some first stages give `-Number.MAX_VALUE` to what they have not found.
+ */
+function unitOf(values: readonly number[]): number {
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  // The logarithm of the largest number of all rounds up to 1024, of which there is no power.
+  return 2 ** Math.min(1023, Math.floor(Math.log2(largest)));
 }
 
 function moments(values: readonly number[]): { mean: number; deviation: number } {

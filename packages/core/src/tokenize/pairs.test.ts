@@ -92,6 +92,19 @@ test("refuse, too many parts, no text and lone surrogates fail the one document,
   expect(rows(split)).toHaveLength(1);
 });
 
+test("white space alone is no text, also to a tokenizer that makes tokens of it", async () => {
+  const { tokenizerJson, tokenizerConfig } = await openModelFolder(xlmRobertaFolder);
+  const unigram = new TextTokenizer(tokenizerJson, tokenizerConfig);
+  expect(unigram.encode("  ")).not.toEqual([]);
+  const model = { tokenizer: unigram, template: parsePairTemplate(tokenizerJson), maxTokens: 32 };
+  const { documents } = encodePairs("red bike", ["  ", "\n\u00a0", "a car"], {}, model);
+  expect(documents.map(({ failure }) => failure?.code)).toEqual([
+    "invalid_input",
+    "invalid_input",
+    undefined,
+  ]);
+});
+
 test("a query that is cut is said, refused with refuse, and whole in split where the pair fits", () => {
   const long = "red bike ".repeat(40);
   expect(encode(long, ["a car"], {}).documents[0]).toMatchObject({ isTruncated: true });

@@ -74,7 +74,8 @@ export function encodePairs(
     const firstPair = encoder.pairs;
     try {
       if (!document.isWellFormed()) throw new CoreError("invalid_input", "has a lone surrogate");
-      if (document === "") throw new CoreError("invalid_input", NO_TEXT);
+      // Some tokenizers make tokens of white space, and what is left out of one text would be scored in another.
+      if (document.trim() === "") throw new CoreError("invalid_input", NO_TEXT);
       const { tokens, isTruncated } = encoder.add(
         documentIds(document, policy, room, model.tokenizer),
         policy,

@@ -289,7 +289,9 @@ test("all keys of a model lie on one slot, and models on different ones", () => 
 test("a job's id leads back to its queue; an idempotency key is a job of its tenant", () => {
   const models = ["box", "BAAI/bge"];
   expect(parseJobId(formatJobId("k1", models))).toEqual({ jobId: "k1", models });
-  expect(() => parseJobId("nonsense")).toThrow(expect.objectContaining({ code: "job_not_found" }));
+  for (const id of ["nonsense", "k1@", "k1@a>>b", "k1@a:b", "k1@{a}", "k1@a b"]) {
+    expect(() => parseJobId(id)).toThrow(expect.objectContaining({ code: "job_not_found" }));
+  }
   const key = "same";
   expect(newJobId({ key, models })).toBe(newJobId({ key, models }));
   const others = [

@@ -17,7 +17,7 @@ export { FAILURES, isFailureCode } from "./failure.ts";
 export type { Failure, FailureCode } from "./failure.ts";
 export { homeOf, isOfNewerVersion, parseJob } from "./job.ts";
 export type { CascadeState, JobEnvelope, JobPayload, ScoringOptions } from "./job.ts";
-export { formatJobId, jobIdOfAttempt, newJobId, parseJobId } from "./job-id.ts";
+export { formatJobId, jobIdOfAttempt, modelsOfId, newJobId, parseJobId } from "./job-id.ts";
 export { DEFAULT_PREFIX, isPrefix, keysFor } from "./keys.ts";
 export type { Keys, ModelKeys } from "./keys.ts";
 export { parsePartRecord, PART_DOCUMENTS, partId, partIds, partsOf } from "./part.ts";

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { JobNotFoundError } from "./errors.ts";
+import { isModelId } from "./request.ts";
 
 /**
  * A job's public id is `<job>@<model>`, or `<job>@<model>><model>` for a cascade, so it can be found
@@ -31,12 +32,20 @@ export function formatJobId(jobId: string, models: readonly string[]): string {
 
 /** @throws JobNotFoundError if the id has another form. */
 export function parseJobId(id: string): { jobId: string; models: readonly string[] } {
-  const match = /^([0-9a-z]+)@(.+)$/u.exec(id);
-  if (match === null) {
-    throw new JobNotFoundError(
-      "job_not_found",
-      `"${id}" is not a job id; they look like 3f2c…@model`,
-    );
-  }
-  return { jobId: match[1]!, models: match[2]!.split(">") };
+  const [, jobId = "", list = ""] = /^([0-9a-z]+)@(.+)$/u.exec(id) ?? [];
+  return { jobId, models: modelsOfId(id, list) };
+}
+
+/**
+ * The end of a job's id. Ids come from anywhere, and what is in them becomes the names of keys.
+ *
+ * @throws JobNotFoundError if it names no models.
+ */
+export function modelsOfId(id: string, list: string): readonly string[] {
+  const models = list.split(">");
+  if (models.every(isModelId)) return models;
+  throw new JobNotFoundError(
+    "job_not_found",
+    `"${id}" is not a job id; they look like 3f2c…@model`,
+  );
 }
