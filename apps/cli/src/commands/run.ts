@@ -1,7 +1,7 @@
 import { connect } from "@rankfleet/queue";
 import { RerankClient } from "@rankfleet/sdk";
 import type { Command } from "commander";
-import { BulkFiles } from "../bulk-files.ts";
+import { BulkFiles } from "../run/bulk-files.ts";
 import { startFleet, type Fleet } from "../fleet.ts";
 import { interruptSignal } from "../interrupt.ts";
 import { count } from "../print.ts";
