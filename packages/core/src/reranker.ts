@@ -175,8 +175,9 @@ export interface RerankerOptions extends EngineOptions {
   /** Longest pair in tokens, for a model that takes more than is wanted. Default: the model's own limit. */
   readonly maxTokens?: number | undefined;
   /**
-   * Largest batch in tokens, padding included. Default by the calibration: twice the device's knee, or some 25 ms of
-   * work (512 to 1,024 tokens) if that is more; without one 2,048 on a CPU, 32,768 elsewhere.
+   * Largest batch in tokens, padding included. Default by the calibration: the size at 90 % of a CPU's best speed or
+   * twice a GPU's knee, or some 25 ms of work (512 to 1,024 tokens) if that is more; without one 2,048 on a CPU, 32,768
+   * elsewhere.
    */
   readonly maxBatchTokens?: number | undefined;
   /** Makes the cache of logits of pairs that were scored before. Default: no cache. */
