@@ -1,31 +1,16 @@
-import { Backlog, BacklogSweeper } from "@rankfleet/queue";
+import { BacklogSweeper } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
 import type { BackpressureError } from "@rankfleet/sdk";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { metric, TestFleet } from "./support/fleet.ts";
-import { simulatedFolder } from "./support/simulated.ts";
+import { expect, test } from "vitest";
+import { metric } from "./support/fleet.ts";
+import { slowFleet } from "./support/slow-fleet.ts";
 import { ofTenant } from "./support/tenants.ts";
 
-let fleet: TestFleet;
-let backlog: Backlog;
-let simulated: string;
-beforeAll(async () => {
-  fleet = await TestFleet.start();
-  backlog = new Backlog(fleet.redis, keysFor());
-  simulated = simulatedFolder({ pairs_per_second: 1_000 });
-});
-beforeEach(async () => {
-  await fleet.killWorkers();
-  await fleet.redis.flushall();
-});
-afterAll(() => fleet.stop());
-
-const slowWorker = (): ReturnType<TestFleet["worker"]> =>
-  fleet.worker({ RANKFLEET_MODEL: `sim=${simulated}` });
+const slow = slowFleet();
 
 test("what is queued is counted once and taken off once, however a job ends", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!);
   worker.child.kill("SIGSTOP");
   const [done, cancelled, late] = await Promise.all([
@@ -35,28 +20,28 @@ test("what is queued is counted once and taken off once, however a job ends", as
   ]);
   await client.enqueue({ ...ofTenant("a", 1, 5)[0]!, idempotencyKey: "once" });
   const big = await client.enqueue({ ...ofTenant("b", 1, 600)[0]! });
-  expect(await backlog.queued("sim")).toMatchObject({ pairs: 5 + 7 + 11 + 600 });
-  expect((await backlog.byTenant("sim")).get("a")).toMatchObject({ pairs: 12 });
+  expect(await slow.backlog.queued("sim")).toMatchObject({ pairs: 5 + 7 + 11 + 600 });
+  expect((await slow.backlog.byTenant("sim")).get("a")).toMatchObject({ pairs: 12 });
   expect((await client.backlog()).etaMs).toBeGreaterThan(0);
   await cancelled.cancel();
-  expect(await backlog.queued("sim")).toMatchObject({ pairs: 5 + 11 + 600 });
+  expect(await slow.backlog.queued("sim")).toMatchObject({ pairs: 5 + 11 + 600 });
   await new Promise((resolve) => setTimeout(resolve, 300));
   worker.child.kill("SIGCONT");
   await done.result();
   await expect(late.result()).rejects.toMatchObject({ code: "deadline_exceeded" });
   await big.result();
-  await expect.poll(() => backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  await expect.poll(() => slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
   // No payload, no count, no trace of what was queued, as soon as the last worker has tidied up.
   const left = async (): Promise<string[]> =>
-    (await fleet.redis.keys("rankfleet:{sim}:*")).filter((key) =>
+    (await slow.fleet.redis.keys("rankfleet:{sim}:*")).filter((key) =>
       /:(?:payload|queued|backlog|parts|suspects)/u.test(key),
     );
   await expect.poll(left).toEqual([]);
 });
 
 test("every worker tells how much is queued, and how long the fleet needs for it", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   const jobs = await Promise.all(ofTenant("a", 40, 250).map((request) => client.enqueue(request)));
   const told = (name: string): Promise<number> => metric(worker, `${name}{model="sim"}`);
   // With the next sign of life.
@@ -69,21 +54,21 @@ test("every worker tells how much is queued, and how long the fleet needs for it
 });
 
 test("a job that has ended before it is counted in is not counted", async () => {
-  await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   const job = await client.enqueue(ofTenant("a", 1, 5)[0]!);
   await job.result();
   const sizes = { documents: 5, characters: 50, lane: "standard", tenant: "a" } as const;
-  await backlog.admit(job.id.split("@")[0]!, { model: "sim", ...sizes });
-  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  await slow.backlog.admit(job.id.split("@")[0]!, { model: "sim", ...sizes });
+  expect(await slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
 });
 
 test("past a limit a producer is told when there will be room, or waits for it", async () => {
-  const worker = await slowWorker();
-  await fleet.client({ model: "sim" }).rerank(ofTenant("warm", 1, 2)[0]!);
-  await backlog.setLimit("sim", "pairs", 500);
+  const worker = await slow.worker();
+  await slow.fleet.client({ model: "sim" }).rerank(ofTenant("warm", 1, 2)[0]!);
+  await slow.backlog.setLimit("sim", "pairs", 500);
   worker.child.kill("SIGSTOP");
-  const failing = fleet.client({ model: "sim", whenFull: "fail" });
+  const failing = slow.fleet.client({ model: "sim", whenFull: "fail" });
   const jobs = await Promise.all(ofTenant("a", 10, 50).map((request) => failing.enqueue(request)));
   const [next] = ofTenant("b", 1, 50);
   const error = (await failing.enqueue(next!).catch((e: unknown) => e)) as BackpressureError;
@@ -91,7 +76,7 @@ test("past a limit a producer is told when there will be room, or waits for it",
   expect(error.message).toContain("500 of at most 500 pairs");
   expect(error.etaMs).toBeGreaterThan(0);
   const waits: (number | undefined)[] = [];
-  const waiting = fleet.client({ model: "sim", onWait: ({ etaMs }) => waits.push(etaMs) });
+  const waiting = slow.fleet.client({ model: "sim", onWait: ({ etaMs }) => waits.push(etaMs) });
   const pending = waiting.rerank(next!);
   await expect.poll(() => waits.length).toBeGreaterThan(0);
   const late = waiting.rerank({ ...next!, deadline: Date.now() + 300 });
@@ -102,12 +87,12 @@ test("past a limit a producer is told when there will be room, or waits for it",
 });
 
 test("a tenant's own limit binds that tenant alone", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!);
   worker.child.kill("SIGSTOP");
-  await backlog.setLimit("sim", "tenantPairs", 100);
-  await backlog.setLimit("sim", "pairs/large", 200);
+  await slow.backlog.setLimit("sim", "tenantPairs", 100);
+  await slow.backlog.setLimit("sim", "pairs/large", 200);
   for (const request of ofTenant("small", 2, 50)) await client.enqueue(request);
   await expect(client.enqueue(ofTenant("small", 1, 50)[0]!)).rejects.toThrow(/tenant pairs/u);
   for (const request of ofTenant("large", 4, 50)) await client.enqueue(request);
@@ -117,11 +102,11 @@ test("a tenant's own limit binds that tenant alone", async () => {
 });
 
 test("all models together have a bound, which is looked at once a second", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!);
   worker.child.kill("SIGSTOP");
-  await backlog.setLimit(undefined, "pairs", 100);
+  await slow.backlog.setLimit(undefined, "pairs", 100);
   for (const request of ofTenant("a", 3, 50)) await client.enqueue(request);
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   await client.enqueue(ofTenant("b", 1, 1)[0]!).catch(() => {});
@@ -131,56 +116,56 @@ test("all models together have a bound, which is looked at once a second", async
 });
 
 test("who was refused for what all models had queued is not refused for it long after", async () => {
-  await slowWorker();
-  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await slow.worker();
+  const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   const sizes = { documents: 100, characters: 100, lane: "bulk" } as const;
-  await backlog.admit("elsewhere", { model: "sim", ...sizes });
-  await backlog.setLimit(undefined, "pairs", 100);
+  await slow.backlog.admit("elsewhere", { model: "sim", ...sizes });
+  await slow.backlog.setLimit(undefined, "pairs", 100);
   const [request] = ofTenant("a", 1, 1);
   await expect(client.enqueue(request!)).rejects.toThrow(/total pairs/u);
-  await backlog.release("sim", "elsewhere");
+  await slow.backlog.release("sim", "elsewhere");
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   await (await client.enqueue(request!)).result();
 });
 
 test("a model's own bound holds for a producer that saw nothing queued when it last looked", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!); // Nothing was queued: the next one need not wait to be admitted.
   worker.child.kill("SIGSTOP");
-  await backlog.setLimit("sim", "pairs", 100);
+  await slow.backlog.setLimit("sim", "pairs", 100);
   const sizes = { documents: 100, characters: 100, lane: "standard", tenant: "other" } as const;
-  await backlog.admit("elsewhere", { model: "sim", ...sizes });
+  await slow.backlog.admit("elsewhere", { model: "sim", ...sizes });
   await expect(client.enqueue(ofTenant("a", 1, 1)[0]!)).rejects.toMatchObject({
     code: "backpressure",
   });
-  expect(await fleet.redis.zcard("rankfleet:{sim}:prioritized")).toBe(0);
-  expect(await backlog.queued("sim")).toMatchObject({ pairs: 100 });
+  expect(await slow.fleet.redis.zcard("rankfleet:{sim}:prioritized")).toBe(0);
+  expect(await slow.backlog.queued("sim")).toMatchObject({ pairs: 100 });
   worker.child.kill("SIGCONT");
 });
 
 test("the bound of all models together holds for a model of which nothing is queued", async () => {
-  await fleet.worker({ RANKFLEET_MODEL: `sim=${simulated},other=${simulated}` });
-  const client = fleet.client({ model: "sim", whenFull: "fail" });
+  await slow.worker("sim", "other");
+  const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!); // Nothing was queued: the next one need not wait to be admitted.
-  await backlog.admit("elsewhere", {
+  await slow.backlog.admit("elsewhere", {
     model: "other",
     documents: 100,
     characters: 100,
     lane: "bulk",
   });
-  await backlog.setLimit(undefined, "pairs", 100);
+  await slow.backlog.setLimit(undefined, "pairs", 100);
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   await client.rerank(ofTenant("a", 1, 1)[0]!).catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 200));
   await expect(client.enqueue(ofTenant("b", 1, 1)[0]!)).rejects.toThrow(/total pairs/u);
-  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  expect(await slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
 });
 
 test("a job that was admitted and never queued is swept, one that waits is not", async () => {
-  const sweeper = new BacklogSweeper(fleet.redis, keysFor());
+  const sweeper = new BacklogSweeper(slow.fleet.redis, keysFor());
   const admit = (): Promise<unknown> =>
-    backlog.admit("orphan", {
+    slow.backlog.admit("orphan", {
       model: "sim",
       documents: 3,
       characters: 9,
@@ -191,9 +176,9 @@ test("a job that was admitted and never queued is swept, one that waits is not",
   expect(await sweeper.sweep("sim")).toBe(0); // It may be on its way.
   const { queued } = keysFor().model("sim");
   const makeOld = async (): Promise<void> => {
-    const entry = (await fleet.redis.hget(queued, "orphan"))!.split(" ");
+    const entry = (await slow.fleet.redis.hget(queued, "orphan"))!.split(" ");
     entry[3] = String(Number(entry[3]) - 3_600_000);
-    await fleet.redis.hset(queued, "orphan", entry.join(" "));
+    await slow.fleet.redis.hset(queued, "orphan", entry.join(" "));
   };
   await makeOld();
   await admit(); // Its producer was held up between here and the queue, and tries again.
@@ -201,8 +186,8 @@ test("a job that was admitted and never queued is swept, one that waits is not",
   await makeOld();
   // A large job whose producer died before it had queued a part.
   const parts = keysFor().model("sim").parts("orphan");
-  await fleet.redis.hset(parts, { of: 5, digest: "" });
+  await slow.fleet.redis.hset(parts, { of: 5, digest: "" });
   expect(await sweeper.sweep("sim")).toBe(1);
-  expect(await backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
-  expect(await fleet.redis.exists(parts)).toBe(0);
+  expect(await slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+  expect(await slow.fleet.redis.exists(parts)).toBe(0);
 });

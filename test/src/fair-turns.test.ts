@@ -1,38 +1,22 @@
-import { Backlog, DeadLetters, JobProducer } from "@rankfleet/queue";
+import { DeadLetters, JobProducer } from "@rankfleet/queue";
 import { keysFor, parseJobId, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { TestFleet } from "./support/fleet.ts";
-import { simulatedFolder } from "./support/simulated.ts";
+import { expect, test } from "vitest";
+import { slowFleet } from "./support/slow-fleet.ts";
 import { ofTenant } from "./support/tenants.ts";
 
-let fleet: TestFleet;
-let backlog: Backlog;
-let simulated: string;
-beforeAll(async () => {
-  fleet = await TestFleet.start();
-  backlog = new Backlog(fleet.redis, keysFor());
-  simulated = simulatedFolder({ pairs_per_second: 1_000 });
-});
-beforeEach(async () => {
-  await fleet.killWorkers();
-  await fleet.redis.flushall();
-});
-afterAll(() => fleet.stop());
-
-const slowWorker = (): ReturnType<TestFleet["worker"]> =>
-  fleet.worker({ RANKFLEET_MODEL: `sim=${simulated}` });
+const slow = slowFleet();
 
 /**
  * The order in which jobs of tenants are taken, when one has flooded the queue before the other came: as the
  * queues' own events tell it, since what a caller hears on a busy machine comes late and in no order.
  */
 async function order(weights: Readonly<Record<string, number>>): Promise<string[]> {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   // So that the worker knows how large these jobs are, and how many to have in hand.
   for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
   for (const [tenant, weight] of Object.entries(weights)) {
-    await backlog.setLimit("sim", `weight/${tenant}`, weight);
+    await slow.backlog.setLimit("sim", `weight/${tenant}`, weight);
   }
   worker.child.kill("SIGSTOP");
   const tenants = new Map<string, string>();
@@ -51,7 +35,11 @@ async function order(weights: Readonly<Record<string, number>>): Promise<string[
   await Promise.all(results);
   const taken: { readonly at: string; readonly tenant: string }[] = [];
   for (const queue of keysFor().model("sim").queues) {
-    for (const [at, fields] of await fleet.redis.xrange(`rankfleet:${queue}:events`, "-", "+")) {
+    for (const [at, fields] of await slow.fleet.redis.xrange(
+      `rankfleet:${queue}:events`,
+      "-",
+      "+",
+    )) {
       const { event, jobId } = Object.fromEntries(pairsOf(fields));
       const tenant = tenants.get(jobId!);
       if (event === "active" && tenant !== undefined) taken.push({ at, tenant });
@@ -80,8 +68,8 @@ test("tenants share a lane fairly: 60 jobs behind a flood of 160 have their turn
 });
 
 test("who has little queued is next: not even what workers have in hand goes before", async () => {
-  await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
   let ended = 0;
   const flood = await Promise.all(
@@ -108,9 +96,9 @@ test("a job is next if it has its turn before all that wait, and its flow has no
   const admit = async (id: string, tenant: string): Promise<boolean> => {
     const sizes = { documents: 10, characters: 40_960, lane: "standard" } as const;
     const job = { model: "turns", ...sizes, tenant };
-    const place = (await backlog.admit(id, job)) as { priority: number; isNext: boolean };
+    const place = (await slow.backlog.admit(id, job)) as { priority: number; isNext: boolean };
     if (!place.isNext) {
-      await fleet.redis.zadd(
+      await slow.fleet.redis.zadd(
         `rankfleet:${keys.queue("standard")}:prioritized`,
         place.priority * 2 ** 32,
         id,
@@ -122,8 +110,8 @@ test("a job is next if it has its turn before all that wait, and its flow has no
   expect([await admit("a2", "a"), await admit("a3", "a")]).toEqual([false, false]);
   expect(await admit("b1", "b")).toBe(true);
   // b has had as much as a's first job now, which ends; a's second is next, and b stands in line.
-  await fleet.redis.zrem(`rankfleet:${keys.queue("standard")}:prioritized`, "a1");
-  await backlog.release("turns", "b1");
+  await slow.fleet.redis.zrem(`rankfleet:${keys.queue("standard")}:prioritized`, "a1");
+  await slow.backlog.release("turns", "b1");
   expect(await admit("b2", "b")).toBe(false);
 });
 
@@ -133,8 +121,8 @@ test("a tenant of weight 3 has three jobs of four", async () => {
 });
 
 test("standard jobs go before bulk jobs, which do not starve", async () => {
-  const worker = await slowWorker();
-  const client = fleet.client({ model: "sim" });
+  const worker = await slow.worker();
+  const client = slow.fleet.client({ model: "sim" });
   // So that the worker knows how large these jobs are, and how many to have in hand.
   for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
   worker.child.kill("SIGSTOP");
@@ -165,23 +153,23 @@ test("when the virtual clock has come far, waiting priorities move down and keep
     tenant: undefined,
   } as const;
   const huge = 2_000_000 * 4096;
-  const first = await backlog.admit("first", { ...job, characters: huge }, false);
-  const second = await backlog.admit("second", { ...job, characters: 4096 }, false);
-  const third = await backlog.admit("third", { ...job, characters: 4096 }, false);
+  const first = await slow.backlog.admit("first", { ...job, characters: huge }, false);
+  const second = await slow.backlog.admit("second", { ...job, characters: 4096 }, false);
+  const third = await slow.backlog.admit("third", { ...job, characters: 4096 }, false);
   expect(first).toEqual({ priority: 1, isNext: false });
   const waiting = `rankfleet:${keys.queue("bulk")}:prioritized`;
   for (const [name, admitted] of Object.entries({ second, third })) {
     const { priority } = admitted as { priority: number };
     expect(priority).toBe(1_900_000);
-    await fleet.redis.zadd(waiting, priority * 2 ** 32 + (name === "second" ? 1 : 2), name);
+    await slow.fleet.redis.zadd(waiting, priority * 2 ** 32 + (name === "second" ? 1 : 2), name);
   }
-  await backlog.release("far", "first");
-  await backlog.release("far", "second"); // Its start tag is the clock now: two million units.
-  const scores = await fleet.redis.zrangebyscore(waiting, "-inf", "+inf", "WITHSCORES");
+  await slow.backlog.release("far", "first");
+  await slow.backlog.release("far", "second"); // Its start tag is the clock now: two million units.
+  const scores = await slow.fleet.redis.zrangebyscore(waiting, "-inf", "+inf", "WITHSCORES");
   expect(
     scores.map((each, i) => (i % 2 === 0 ? each : Math.floor(Number(each) / 2 ** 32))),
   ).toEqual(["second", 1, "third", 1]);
-  expect(await backlog.admit("fourth", { ...job, characters: 4096 }, false)).toEqual({
+  expect(await slow.backlog.admit("fourth", { ...job, characters: 4096 }, false)).toEqual({
     priority: 3,
     isNext: false,
   });
@@ -189,8 +177,8 @@ test("when the virtual clock has come far, waiting priorities move down and keep
 
 test("a dead letter of busier days that is tried again takes its turn among those of today", async () => {
   const [producer, letters] = [
-    new JobProducer(fleet.redis, keysFor()),
-    new DeadLetters(fleet.redis, keysFor()),
+    new JobProducer(slow.fleet.redis, keysFor()),
+    new DeadLetters(slow.fleet.redis, keysFor()),
   ];
   const add = (id: string, characters: number): Promise<unknown> => {
     const sizes = { model: "turns", documents: 1, characters, lane: "standard" } as const;
@@ -198,7 +186,7 @@ test("a dead letter of busier days that is tried again takes its turn among thos
     return producer.add(id, { ...sizes, ...rest }, { query: "q", documents: ["d"] });
   };
   const base = "rankfleet:{turns}";
-  await backlog.admit("crowd", {
+  await slow.backlog.admit("crowd", {
     model: "turns",
     documents: 1,
     characters: 4e9,
@@ -206,14 +194,14 @@ test("a dead letter of busier days that is tried again takes its turn among thos
   });
   await add("letter", 1e6);
   // It is given up, the others end, and the clock begins anew.
-  await fleet.redis.zrem(`${base}:prioritized`, "letter");
-  await fleet.redis.zadd(`${base}:failed`, 1, "letter");
-  await fleet.redis.hset(`${base}:letter`, { finishedOn: 1, failedReason: "once" });
-  for (const id of ["crowd", "letter"]) await backlog.release("turns", id);
+  await slow.fleet.redis.zrem(`${base}:prioritized`, "letter");
+  await slow.fleet.redis.zadd(`${base}:failed`, 1, "letter");
+  await slow.fleet.redis.hset(`${base}:letter`, { finishedOn: 1, failedReason: "once" });
+  for (const id of ["crowd", "letter"]) await slow.backlog.release("turns", id);
   for (const id of ["first", "second"]) await add(id, 1e6);
   expect(await letters.redrive("letter@turns")).toBe("redriven");
   await add("after", 1e6);
-  expect(await fleet.redis.zrange(`${base}:prioritized`, "0", "-1")).toEqual([
+  expect(await slow.fleet.redis.zrange(`${base}:prioritized`, "0", "-1")).toEqual([
     "first",
     "second",
     "letter",
