@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from batches import to_rows
 from model import Box, Topics
+from reader import LEVELS, Reader, four_bit
 from stems import stem_classes
 from vocabulary import write_tokenizer
 
@@ -34,8 +35,24 @@ class EightBit(nn.Module):
         self.num_embeddings, self.embedding_dim = weight.shape
 
     def forward(self, ids):
-        rows = self.rows[ids].to(torch.float32)
-        return rows if self.scale is None else rows * self.scale[ids]
+        return self.rows[ids].to(torch.float32) * self.scale[ids]
+
+
+class FourBit(nn.Module):
+    """An embedding whose rows are whole numbers from -7 to 7, two to a byte, with a scale each."""
+
+    def __init__(self, weight: torch.Tensor):
+        super().__init__()
+        levels, scale = four_bit(weight)
+        low, high = (levels + LEVELS).to(torch.uint8).chunk(2, dim=1)
+        self.register_buffer("rows", low + 16 * high)
+        self.register_buffer("scale", scale)
+
+    def forward(self, ids):
+        both = self.rows[ids].to(torch.float32)
+        high = torch.floor(both / 16)
+        levels = torch.cat([both - 16 * high, high], dim=2) - LEVELS
+        return levels if self.scale is None else levels * self.scale[ids]
 
 
 def load(checkpoint: str) -> tuple[Box, list[str]]:
@@ -46,18 +63,24 @@ def load(checkpoint: str) -> tuple[Box, list[str]]:
     if "topics" in saved:
         model.topics = Topics(len(saved["vocabulary"]), saved["topics"]["vectors.weight"].shape[1])
         model.topics.load_state_dict(saved["topics"])
+    if "reader" in saved:
+        model.reader = Reader(len(saved["vocabulary"]))
+        model.reader.load_state_dict(saved["reader"])
     return model.eval(), saved["vocabulary"]
 
 
 def quantised(model: Box) -> Box:
     model.embedding = EightBit(model.embedding)
     if model.topics is not None:
-        vectors = EightBit(model.topics.vectors)
+        vectors = FourBit(model.topics.vectors.weight.detach())
         # These are multiplied by a weight in any case; the scale goes into it.
         strength = F.softplus(model.topics.weight.weight.detach()) * vectors.scale
         model.topics.weight.weight.data = torch.log(torch.expm1(strength))
         vectors.scale = None
         model.topics.vectors = vectors
+    if model.reader is not None:
+        model.reader.stored = FourBit(model.reader.vectors.detach())
+        del model.reader.vectors
     return model
 
 
@@ -102,7 +125,7 @@ def write_graph(model: Box, file: Path) -> None:
     part = file.with_suffix(".part")
     names = ["input_ids", "attention_mask", "token_type_ids"]
     dynamic = {name: {0: "batch", 1: "sequence"} for name in names} | {"logits": {0: "batch"}}
-    torch.onnx.export(model, sample, str(part), input_names=names, output_names=["logits"], dynamic_axes=dynamic, opset_version=13)
+    torch.onnx.export(model, sample, str(part), input_names=names, output_names=["logits"], dynamic_axes=dynamic, opset_version=17)
     os.replace(part, file)
 
 

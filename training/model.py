@@ -7,14 +7,16 @@ embeddings, and by vectors that two small convolutions have put in context; kern
 document tokens match how well; a learnt weight per token, first its IDF, says how much it matters.
 
 Before training the logit is BM25's sum over stems (Robertson & Zaragoza 2009), as a share of what the
-query could get at most. Training adds to it what else it finds to hold in many domains. Last comes what
-the texts are about as a whole (`Topics`), learnt apart. The inputs are an ordinary cross-encoder's.
+query could get at most. Training adds to it what else it finds to hold in many domains. Last come what
+the texts are about as a whole (`Topics`) and what a small transformer makes of them (`Reader`), each learnt
+apart. The inputs are an ordinary cross-encoder's.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from reader import Reader
 from vocabulary import SPECIAL
 
 # Query tokens beyond this take no part in matching.
@@ -81,11 +83,19 @@ class Box(nn.Module):
         with torch.no_grad():
             self.score[-1].weight.mul_(0.1)
         self.register_buffer("means", torch.tensor(KERNEL_MEANS))
-        # Added by topics.py when the rest has been trained.
+        # Added by topics.py and train_reader.py when the rest has been trained.
         self.topics: Topics | None = None
+        self.reader: Reader | None = None
 
     def forward(self, input_ids, attention_mask, token_type_ids):
         """int64 [rows, length] each → logits float32 [rows, 1]."""
+        logits, topics, read = self.parts(input_ids, attention_mask, token_type_ids)
+        if topics is not None:
+            logits = logits + (topics * self.topics.share).sum(1, keepdim=True)
+        return logits if read is None else logits + read * self.reader.share
+
+    def parts(self, input_ids, attention_mask, token_type_ids):
+        """What matches, topics [rows, 2] and the reader [rows, 1] say, float32; None for what is not there."""
         query, document = self.sides(input_ids, attention_mask, token_type_ids)
         width = query.shape[1]
         real = attention_mask.to(torch.float32) * (input_ids >= len(SPECIAL)).to(torch.float32)
@@ -94,7 +104,8 @@ class Box(nn.Module):
         lengths = document.sum(1, keepdim=True)
         log_lengths = 0.2 * torch.log1p(lengths)
         strength = F.softplus(self.weight(input_ids[:, :width]))
-        exact = self._same(input_ids, document, width).amax(2, keepdim=True)
+        equal = self._same(input_ids, document, width)
+        exact = equal.amax(2, keepdim=True)
         same = self._same(self.stems[input_ids], document, width)
         counts = same.sum(2, keepdim=True)
         saturated = self._saturated(counts, lengths)
@@ -134,9 +145,13 @@ class Box(nn.Module):
             dim=1,
         )
         logits = self.score(pooled) + self.coverage * (bm25 - 0.5)
-        if self.topics is None:
-            return logits
-        return logits + (self.topics(input_ids, query, document) * self.topics.share).sum(1, keepdim=True)
+        topics = read = None
+        if self.topics is not None:
+            topics = self.topics(input_ids, query, document)
+        if self.reader is not None:
+            marks = self.marks(input_ids, equal, same, query)
+            read = self.reader(input_ids, attention_mask.to(torch.float32), token_type_ids, marks, bm25, lengths)
+        return logits, topics, read
 
     def sides(self, input_ids, attention_mask, token_type_ids):
         """float32 [rows, width] and [rows, length]: 1 where a token is the query's, and where it is the document's."""
@@ -145,6 +160,14 @@ class Box(nn.Module):
         # No more columns than the longest query needs: matching is most of the work.
         width = ((1 - types) * attention_mask).sum(1).amax(0).clamp(max=MAX_QUERY).to(torch.int64)
         return (real * (1 - types))[:, :width], real * types
+
+    def marks(self, input_ids, equal, same, query):
+        """float32 [rows, length, 4]: is the token one of the query's, or a form of one; does the document have a form of it
+        (a token of the query's); what does it weigh. `equal` and `same` are _same() of tokens and of stems."""
+        equal, same = equal * query.unsqueeze(2), same * query.unsqueeze(2)
+        asked = F.pad(same.amax(2), (0, input_ids.shape[1] - same.shape[1]))
+        strength = 0.2 * F.softplus(self.weight(input_ids).squeeze(2))
+        return torch.stack([equal.amax(1), same.amax(1), asked, strength], dim=2)
 
     def _same(self, ids, document, width):
         """[rows, query, length]: 1 where a document token is the query token."""

@@ -11,8 +11,8 @@ HARD = 6
 DEPTH = 40
 
 
-def make_groups(pairs: list[Pair], extra: list[Pair], seed: int) -> tuple[list[str], list[str], np.ndarray]:
-    """Queries, passages, and per query the places of its passage and of HARD + 1 others.
+def make_groups(pairs: list[Pair], extra: list[Pair], seed: int, hard: int = HARD) -> tuple[list[str], list[str], np.ndarray]:
+    """Queries, passages, and per query the places of its passage and of `hard` + 1 others.
 
     Hard negatives are drawn from BM25's best 40 of the same source, so the model learns to tell apart
     what a first stage puts side by side; one more is drawn at random. What answers the query too is none.
@@ -33,8 +33,8 @@ def make_groups(pairs: list[Pair], extra: list[Pair], seed: int) -> tuple[list[s
             positive, right = len(passages) - 1, {place[pair.origin]}
         found, _ = index.search(pair.query, DEPTH)
         wrong = [int(i) for i in found if int(i) not in right]
-        chosen = rng.sample(wrong, min(HARD, len(wrong)))
-        while len(chosen) < HARD + 1:
+        chosen = rng.sample(wrong, min(hard, len(wrong)))
+        while len(chosen) < hard + 1:
             other = rng.randrange(index.size)
             if other not in right:
                 chosen.append(other)
