@@ -1,6 +1,6 @@
 """Writes a checkpoint as a Hugging Face style folder: models/box.
 
-    python3 export.py --checkpoint /tmp/box.pt --out ../models/box
+    python3 export.py --checkpoint /tmp/rankfleet-box.pt --out /tmp/rankfleet-box
 """
 
 import argparse
@@ -87,7 +87,7 @@ def quantised(model: Box) -> Box:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--checkpoint", required=True)
-    arguments.add_argument("--out", default=str(Path(__file__).resolve().parents[1] / "models" / "box"))
+    arguments.add_argument("--out", required=True)
     options = arguments.parse_args()
     model, vocabulary = load(options.checkpoint)
     model = quantised(model)

@@ -1,8 +1,8 @@
-"""Learns what topics weigh beside matches, and a first stage's score beside both, on the sources that are held out whole.
+"""Learns what topics and the reader weigh beside matches, and a first stage's score beside all, on the sources held out whole.
 
-    python3 fuse.py --checkpoint /tmp/rankfleet-box.pt
+    python3 fuse.py --checkpoint /tmp/rankfleet-box.pt --reader /tmp/rankfleet-reader.pt
 
-Both go into the checkpoint; packages/core/src/model/fusion.ts has the formula.
+The reader goes into the checkpoint with all weights; packages/core/src/model/fusion.ts has the formula.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from train import QUERIES_HELD_OUT
 from validation import Candidates, prepare
 from vocabulary import Tokenizer
 
-SHARES = np.arange(0, 8.1, 1)
+TOPIC_SHARES = np.arange(0, 8.1, 1)
+READER_SHARES = np.round(np.arange(0, 2.01, 0.1), 1)
 WEIGHTS = np.round(np.arange(0, 2.01, 0.1), 1)
 
 
@@ -31,24 +32,24 @@ def standardised(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scored:
-    """A query's candidates: logits without topics, the cosines of topics, BM25's scores, the place of the right one."""
+    """A query's candidates: what matches say, [topics' two cosines, the reader's logit], BM25's scores, the place of the right one."""
 
-    logits: np.ndarray
-    cosines: np.ndarray
+    matches: np.ndarray
+    beside: np.ndarray
     bm25: np.ndarray
     right: int
 
+    def logits(self, share) -> np.ndarray:
+        return self.matches + self.beside @ np.array(share)
+
 
 def score(box: Box, candidates: Candidates) -> list[Scored]:
-    topics, box.topics = box.topics, None
     scored = []
     with torch.no_grad():
         for pairs, bm25, right in zip(candidates.pairs, candidates.bm25, candidates.right):
-            rows = to_rows(pairs, 512)
-            logits = box(*rows).squeeze(1).numpy()
-            cosines = topics(rows[0], *box.sides(*rows)).numpy()
-            scored.append(Scored(logits, cosines, bm25, right))
-    box.topics = topics
+            matches, topics, read = box.parts(*to_rows(pairs, 512))
+            beside = torch.cat([topics, read], dim=1).numpy()
+            scored.append(Scored(matches.squeeze(1).numpy(), beside, bm25, right))
     return scored
 
 
@@ -86,53 +87,51 @@ def standard_error(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 def middle_share(by_source: list[list[Scored]]) -> np.ndarray:
-    """What topics are to weigh beside matches: what makes the logits good by themselves."""
+    """What topics and the reader are to weigh beside matches: what makes the logits good by themselves."""
+    settings = itertools.product(TOPIC_SHARES, TOPIC_SHARES, READER_SHARES)
     return middle_of_the_best(
-        {
-            share: reciprocal_ranks(by_source, lambda one: one.logits + one.cosines @ np.array(share))
-            for share in itertools.product(SHARES, SHARES)
-        }
+        {share: reciprocal_ranks(by_source, lambda one: one.logits(share)) for share in settings}
     )
 
 
 def middle_weight(by_source: list[list[Scored]], share: np.ndarray) -> float:
     """What a first stage's score is to weigh beside those logits."""
-    logits = lambda one: standardised(one.logits + one.cosines @ share)
-    return float(
-        middle_of_the_best(
-            {
-                (weight,): reciprocal_ranks(by_source, lambda one: logits(one) + weight * standardised(one.bm25))
-                for weight in WEIGHTS
-            }
-        )[0]
-    )
+    fused = lambda one, weight: standardised(one.logits(share)) + weight * standardised(one.bm25)
+    ranks = {(weight,): reciprocal_ranks(by_source, lambda one: fused(one, weight)) for weight in WEIGHTS}
+    return float(middle_of_the_best(ranks)[0])
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--checkpoint", required=True)
-    path = arguments.parse_args().checkpoint
-    box, vocabulary = load(path)
+    arguments.add_argument("--reader", required=True, help="what train_reader.py wrote")
+    options = arguments.parse_args()
+    saved = torch.load(options.checkpoint)
+    state = torch.load(options.reader)["state"]
+    saved["reader"] = {name: value.float() for name, value in state.items()} | {"share": torch.tensor(0.0)}
+    torch.save(saved, options.checkpoint)
+    box, vocabulary = load(options.checkpoint)
     tokenizer = Tokenizer(vocabulary)
     by_source = [score(box, prepare(pairs, tokenizer)) for pairs in read_validation().values()]
     share = middle_share(by_source)
     weight = middle_weight(by_source, share)
-    print(f"topics {share}, first stage {weight:.2f}")
+    print(f"topics {share[:2]}, reader {share[2]:.2f}, first stage {weight:.2f}")
     held_out = [score(box, prepare(pairs, tokenizer, QUERIES_HELD_OUT)) for pairs in read_held_out().values()]
     orders = {
         "BM25": lambda one: one.bm25,
-        "alone, without topics": lambda one: one.logits,
-        "alone": lambda one: one.logits + one.cosines @ share,
-        "fused": lambda one: standardised(one.logits + one.cosines @ share) + weight * standardised(one.bm25),
+        "matches alone": lambda one: one.matches,
+        "the reader alone": lambda one: one.beside[:, 2],
+        "alone": lambda one: one.logits(share),
+        "fused": lambda one: standardised(one.logits(share)) + weight * standardised(one.bm25),
     }
     for name, order in orders.items():
         by_name = {source: round(mean_over_sources([scored], order), 3) for source, scored in zip(read_validation(), by_source)}
         mean = mean_over_sources(by_source, order)
         print(f"{name}: {by_name}, mean {mean:.4f}; held-out pairs of training domains {mean_over_sources(held_out, order):.4f}")
-    saved = torch.load(path)
-    saved["first_stage_weight"] = round(float(weight), 2)
-    saved["topics"]["share"] = torch.from_numpy(share).float()
-    torch.save(saved, path)
+    saved["first_stage_weight"] = round(weight, 2)
+    saved["topics"]["share"] = torch.from_numpy(share[:2]).float()
+    saved["reader"]["share"] = torch.tensor(float(share[2]))
+    torch.save(saved, options.checkpoint)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,27 @@
 # The model in the box, from raw data to models/box and its figures. See README.md.
 #
 #   training/run.sh [STEPS of the matcher's training, default 11000]
+#
+# With READER=FILE the reader is not trained but taken from there: trained on a machine with a GPU, from $WORK/tables.
 set -euo pipefail
 cd "$(dirname "$0")"
-checkpoint=${CHECKPOINT:-/tmp/rankfleet-box.pt}
+work=${WORK:-/tmp/rankfleet-training}
 python=${PYTHON:-/usr/bin/python3}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
+mkdir -p "$work"
+checkpoint=$work/box.pt
 "$python" train.py --steps "${1:-11000}" --out "$checkpoint"
 "$python" topics.py --checkpoint "$checkpoint"
-"$python" fuse.py --checkpoint "$checkpoint"
-"$python" export.py --checkpoint "$checkpoint"
+"$python" tables.py --checkpoint "$checkpoint" --out "$work/tables"
+reader=${READER:-$work/reader.pt}
+[ -n "${READER:-}" ] || "$python" train_reader.py --tables "$work/tables" --out "$reader"
+"$python" fuse.py --checkpoint "$checkpoint" --reader "$reader"
+"$python" export.py --checkpoint "$checkpoint" --out "$work/box"
+"$python" calibration.py --out "$work/calibration.jsonl"
 cd ..
+rm -rf "$work/box-int8" models/box/onnx
+npx rankfleet models quantize "$work/box" --out "$work/box-int8" --calibration "$work/calibration.jsonl"
+cp -r "$work/box-int8/." models/box/
 for set in cranfield medline cacm time stackfaq; do
   echo "== $set"
   npx rankfleet eval "../shared/data/eval/$set" --measures ndcg@10

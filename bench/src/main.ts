@@ -17,7 +17,7 @@ Options:
   --suite NAME      ${[...Object.keys(SUITES), ...Object.keys(GROUPS)].join(", ")} (default quick);
                     several with commas between
   --model NAME      ${MODEL_NAMES.join(", ")} (default box; of gpu-mixed l6); all but box have random weights
-  --dtype TYPE      ${DTYPES.join(", ")} (default fp32; of gpu and gpu-mixed fp16)
+  --dtype TYPE      ${DTYPES.join(", ")} (default int8, which is all that box has; of gpu and gpu-mixed fp16)
   --threads N       inference threads of each contestant (default 1: the other core is the queue's)
   --rounds N        rounds after a warm-up (default 5)
   --seconds N       about how long the limit takes for a round; of gpu, each length (default 6)

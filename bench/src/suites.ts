@@ -29,7 +29,7 @@ type Defaults = Pick<BenchOptions, "model" | "dtype" | "device">;
 export function defaultsOf(suite: string): Defaults {
   return suite.startsWith("gpu")
     ? { model: "l6", dtype: "fp16", device: "webgpu" }
-    : { model: "box", dtype: "fp32", device: "cpu" };
+    : { model: "box", dtype: "int8", device: "cpu" };
 }
 
 /** Several suites in one run. */

@@ -26,4 +26,5 @@ test.for(["medline", "time"])(
     const gain = reranked!["ndcg@10"]! - firstStage!["ndcg@10"]!;
     expect(Math.abs(gain - (fused - bm25))).toBeLessThan(TOLERANCE);
   },
+  120_000,
 );

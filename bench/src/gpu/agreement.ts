@@ -2,7 +2,7 @@ import { Reranker } from "@rankfleet/core";
 import { modelFor, type Dtype, type ModelName } from "../models/model-for.ts";
 import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
 
-/** How far a device's logits are from those of the CPU in fp32. */
+/** How far a device's logits are from those of the CPU in fp32, or of the model in the box, which has int8 alone. */
 export interface Agreement {
   readonly model: ModelName;
   readonly dtype: Dtype;
@@ -21,7 +21,7 @@ export async function agreement(
   device: string,
 ): Promise<Agreement> {
   const requests = requestsOf(WORKLOADS["mixed"]!, PAIRS);
-  const onCpu = await logitsOf(requests, model, "fp32", "cpu");
+  const onCpu = await logitsOf(requests, model, model === "box" ? dtype : "fp32", "cpu");
   const there = await logitsOf(requests, model, dtype, device);
   return {
     model,

@@ -51,7 +51,7 @@ const FILES: Readonly<Record<Dtype, string>> = {
 /** A model folder of this name, built into the repository's cache the first time. */
 export async function modelFor(name: ModelName, dtype: Dtype): Promise<string> {
   if (name === "box") {
-    if (dtype !== "fp32") throw new Error(`--dtype ${dtype}: the model in the box has fp32 alone`);
+    if (dtype !== "int8") throw new Error(`--dtype ${dtype}: the model in the box has int8 alone`);
     return boxFolder();
   }
   if (name === "bge-m3" && dtype !== "fp16") {

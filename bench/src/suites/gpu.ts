@@ -18,7 +18,7 @@ export const gpu: Suite = async (options) => {
   if (dtype === "int8") throw new Error("--dtype int8: the suite gpu measures fp16 and fp32");
   const agreements: (Agreement | Failed)[] = [];
   // First, since it is over at once where the provider does not load.
-  agreements.push(await agreement("box", "fp32", device));
+  agreements.push(await agreement("box", "int8", device));
   progress(agreementLine(agreements[0]!));
   const rates = await orFailed("matrix products", () => matmulRates(device, dtype));
   const models: (ModelRun | Failed)[] = [];
@@ -217,6 +217,6 @@ function agreementLine(agreed: Agreement | Failed): string {
   const [least, greatest] = agreed.logits.map((logit) => logit.toFixed(2));
   return (
     `${agreed.model} ${agreed.dtype}: ${agreed.pairs} logits of ${least} to ${greatest} differ from the CPU's ` +
-    `in fp32 by at most ${agreed.largestDifference.toExponential(1)}`
+    `in ${agreed.model === "box" ? agreed.dtype : "fp32"} by at most ${agreed.largestDifference.toExponential(1)}`
   );
 }
