@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from batches import to_rows
-from model import Box, Topics
-from reader import LEVELS, Reader, four_bit
+from model import Box, Topics, added
+from reader import Reader, four_bit
 from stems import stem_classes
 from vocabulary import write_tokenizer
 
@@ -44,15 +44,35 @@ class FourBit(nn.Module):
     def __init__(self, weight: torch.Tensor):
         super().__init__()
         levels, scale = four_bit(weight)
-        low, high = (levels + LEVELS).to(torch.uint8).chunk(2, dim=1)
-        self.register_buffer("rows", low + 16 * high)
+        low, high = levels.chunk(2, dim=1)
+        self.register_buffer("rows", (low + 16 * high).to(torch.int8))
         self.register_buffer("scale", scale)
 
-    def forward(self, ids):
+    def halves(self, ids):
+        """The first half of the numbers and the second, float32 [rows, length, dimensions / 2] each."""
         both = self.rows[ids].to(torch.float32)
-        high = torch.floor(both / 16)
-        levels = torch.cat([both - 16 * high, high], dim=2) - LEVELS
-        return levels if self.scale is None else levels * self.scale[ids]
+        high = torch.round(both * (1 / 16))
+        return both - 16 * high, high
+
+    def forward(self, ids):
+        return torch.cat(self.halves(ids), dim=2) * self.scale[ids]
+
+
+class FourBitTopics(Topics):
+    """Topics whose vectors are stored like the reader's."""
+
+    def __init__(self, topics: Topics):
+        super().__init__(1, 1)
+        self.share = topics.share
+        self.stored = FourBit(topics.vectors.weight.detach())
+        # The vectors are multiplied by a weight in any case: their scale goes into it.
+        strength = F.softplus(topics.weight.weight.detach()) * self.stored.scale
+        self.weight = nn.Embedding.from_pretrained(strength)
+        del self.vectors
+
+    def sums(self, ids, side, size=None):
+        weights = self.weight(ids) * side.unsqueeze(-1)
+        return torch.cat([added(half * weights, size) for half in self.stored.halves(ids)], dim=2)
 
 
 def load(checkpoint: str) -> tuple[Box, list[str]]:
@@ -72,12 +92,7 @@ def load(checkpoint: str) -> tuple[Box, list[str]]:
 def quantised(model: Box) -> Box:
     model.embedding = EightBit(model.embedding)
     if model.topics is not None:
-        vectors = FourBit(model.topics.vectors.weight.detach())
-        # These are multiplied by a weight in any case; the scale goes into it.
-        strength = F.softplus(model.topics.weight.weight.detach()) * vectors.scale
-        model.topics.weight.weight.data = torch.log(torch.expm1(strength))
-        vectors.scale = None
-        model.topics.vectors = vectors
+        model.topics = FourBitTopics(model.topics)
     if model.reader is not None:
         model.reader.stored = FourBit(model.reader.vectors.detach())
         del model.reader.vectors

@@ -41,22 +41,19 @@ class Topics(nn.Module):
         # What the two cosines of forward() weigh in the logit.
         self.register_buffer("share", torch.zeros(2))
 
-    def weighted(self, ids, side):
-        """float32 [rows, length, dimensions]; nothing where `side` (float32 [rows, length]) is 0."""
-        return self.vectors(ids) * (F.softplus(self.weight(ids)) * side.unsqueeze(-1))
+    def sums(self, ids, side, size: int | None = None):
+        """Of every `size` tokens, or of all: float32 [rows, sums, dimensions]; nothing where `side` (float32 [rows, length]) is 0."""
+        return added(self.vectors(ids) * (F.softplus(self.weight(ids)) * side.unsqueeze(-1)), size)
 
     def forward(self, input_ids, query, document):
         """float32 [rows, 2]: cosine of the query's sum with the document's, and with that of its best window.
 
         `query` and `document`, float32 [rows, width] and [rows, length], are 1 where a token is the query's or the document's.
         """
-        asked = self.weighted(input_ids[:, : query.shape[1]], query).sum(1, keepdim=True)
+        asked = self.sums(input_ids[:, : query.shape[1]], query)
         asked = asked / (asked.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
-        told = self.weighted(input_ids, document)
         # Windows as in _best_window, each of two halves.
-        half = WINDOW // 2
-        told = F.pad(told, (0, 0, 0, half - 1 - (told.shape[1] - 1) % half))
-        halves = told.reshape(told.shape[0], -1, half, told.shape[2]).sum(2)
+        halves = self.sums(input_ids, document, WINDOW // 2)
         around = F.pad(halves, (0, 0, 1, 1))
         parts = torch.cat([halves.sum(1, keepdim=True), around[:, :-1] + around[:, 1:]], dim=1)
         norms = (parts.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
@@ -64,6 +61,14 @@ class Topics(nn.Module):
         empty = (norms < 1e-3).to(torch.float32).squeeze(2)
         cosines = torch.matmul(asked, (parts / norms).transpose(1, 2)).squeeze(1) - 2 * empty
         return torch.stack([cosines[:, 0], cosines[:, 1:].amax(1)], dim=1)
+
+
+def added(values, size: int | None):
+    """Sums of every `size` of them, or of all: [rows, length, …] → [rows, sums, …]."""
+    if size is None:
+        return values.sum(1, keepdim=True)
+    filled = F.pad(values, (0, 0, 0, size - 1 - (values.shape[1] - 1) % size))
+    return filled.reshape(filled.shape[0], -1, size, filled.shape[2]).sum(2)
 
 
 class Box(nn.Module):
@@ -201,7 +206,10 @@ class Box(nn.Module):
         keep = real.unsqueeze(-1)
         hidden = raw
         for convolution, norm in zip(self.convolutions, self.norms):
-            moved = convolution(hidden.transpose(1, 2)).transpose(1, 2)
+            # As one product, which can be quantised like any other, whose thirds are then moved and added.
+            size = len(convolution.weight)
+            before, own, after = F.linear(hidden, convolution.weight.permute(2, 0, 1).reshape(3 * size, size)).split(size, 2)
+            moved = own + F.pad(before[:, :-1], (0, 0, 1, 0)) + F.pad(after[:, 1:], (0, 0, 0, 1)) + convolution.bias
             hidden = norm(hidden + F.gelu(moved)) * keep
         return hidden
 
@@ -210,9 +218,9 @@ class Box(nn.Module):
         unit = vectors / (vectors.pow(2).sum(-1, keepdim=True) + 1e-8).sqrt()
         similarity = torch.matmul(unit[:, :width], unit.transpose(1, 2))
         mask = document.unsqueeze(1)
-        kernels = [
-            torch.log1p((torch.exp(-((similarity - mean) ** 2) / (2 * KERNEL_WIDTH**2)) * mask).sum(2, keepdim=True))
-            for mean in self.means
-        ]
+        # All kernels at once, [rows, query, kernels, length]; the product with the mask is the sum over the document.
+        apart = similarity.unsqueeze(2) - self.means.view(1, 1, -1, 1)
+        kernels = torch.exp(apart * apart * (-0.5 / KERNEL_WIDTH**2)).flatten(1, 2)
+        counts = torch.matmul(kernels, document.unsqueeze(2)).reshape(similarity.shape[0], -1, len(KERNEL_MEANS))
         best = ((similarity + 1) * mask).amax(2, keepdim=True) - 1
-        return torch.cat([*kernels, best], dim=2)
+        return torch.cat([torch.log1p(counts), best], dim=2)

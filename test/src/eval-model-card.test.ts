@@ -15,6 +15,7 @@ if (!existsSync(folder)) console.warn(`skipped: ${missing}`);
 
 test.for(["medline", "time"])(
   "%s: nDCG@10 gains what the model card says",
+  { timeout: 120_000 },
   async (name, context) => {
     if (!existsSync(folder)) context.skip(missing);
     const row = new RegExp(String.raw`^\| ${name} \| (\S+) \| (\S+) \|`, "mu").exec(card)!;
@@ -26,5 +27,4 @@ test.for(["medline", "time"])(
     const gain = reranked!["ndcg@10"]! - firstStage!["ndcg@10"]!;
     expect(Math.abs(gain - (fused - bm25))).toBeLessThan(TOLERANCE);
   },
-  120_000,
 );
