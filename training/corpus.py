@@ -76,14 +76,15 @@ def read_all_training() -> dict[str, list[Pair]]:
 
 
 def _without_held_out(caps: dict[str, int | None]) -> dict[str, list[Pair]]:
-    training = {}
-    for name, cap in caps.items():
-        pairs = read_pairs(name, cap)
-        queries = {pair.query.lower() for pair in pairs[:HELD_OUT]}
-        documents = {pair.document for pair in pairs[:HELD_OUT]}
-        rest = pairs[HELD_OUT:]
-        training[name] = [pair for pair in rest if pair.query.lower() not in queries and pair.document not in documents]
-    return training
+    return {name: without_held_out(read_pairs(name, cap)) for name, cap in caps.items()}
+
+
+def without_held_out(pairs: list[Pair]) -> list[Pair]:
+    """A source's pairs but its held-out ones and any whose query or passage is a held-out pair's."""
+    queries = {pair.query.lower() for pair in pairs[:HELD_OUT]}
+    documents = {pair.document for pair in pairs[:HELD_OUT]}
+    rest = pairs[HELD_OUT:]
+    return [pair for pair in rest if pair.query.lower() not in queries and pair.document not in documents]
 
 
 def read_held_out() -> dict[str, list[Pair]]:

@@ -86,6 +86,7 @@ def load(checkpoint: str) -> tuple[Box, list[str]]:
     if "reader" in saved:
         model.reader = Reader(len(saved["vocabulary"]))
         model.reader.load_state_dict(saved["reader"])
+    model.scale = saved.get("scale", model.scale)
     return model.eval(), saved["vocabulary"]
 
 
@@ -127,7 +128,7 @@ def write_config(model: Box, first_stage_weight: float, folder: Path) -> None:
         "max_position_embeddings": MAX_LENGTH,
         "pad_token_id": 0,
         "rankfleet": {
-            "note": "Takes and gives what a BERT cross-encoder does; inside it is a kernel-pooling matcher. See README.md.",
+            "note": "Takes and gives what a BERT cross-encoder does; inside it are a kernel-pooling matcher, topics and a small transformer. See README.md.",
             "first_stage_weight": first_stage_weight,
         },
     }

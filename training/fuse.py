@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from batches import to_rows
 from corpus import read_held_out, read_validation
@@ -101,6 +102,33 @@ def middle_weight(by_source: list[list[Scored]], share: np.ndarray) -> float:
     return float(middle_of_the_best(ranks)[0])
 
 
+def readable_scale(by_source: list[list[Scored]], share: np.ndarray) -> tuple[float, float]:
+    """Factor and addend by which the sigmoid says best which passage is right, right and wrong ones weighing the same.
+
+    Logistic regression on one number (Platt 1999). It changes no order.
+    """
+    logits, right, weight = [], [], []
+    for source in by_source:
+        for one in source:
+            is_right = np.arange(len(one.matches)) == one.right
+            logits.append(one.logits(share))
+            right.append(is_right.astype(float))
+            weight.append(np.where(is_right, 1, 1 / max(1, len(is_right) - 1)) / len(source))
+    logits, right, weight = (torch.from_numpy(np.concatenate(part)).double() for part in (logits, right, weight))
+    scale = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scale], max_iter=100)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(logits * scale[0] + scale[1], right, weight=weight / weight.mean())
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    factor, addend = scale.tolist()
+    return round(factor, 4), round(addend, 4)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--checkpoint", required=True)
@@ -128,6 +156,8 @@ def main() -> None:
         by_name = {source: round(mean_over_sources([scored], order), 3) for source, scored in zip(read_validation(), by_source)}
         mean = mean_over_sources(by_source, order)
         print(f"{name}: {by_name}, mean {mean:.4f}; held-out pairs of training domains {mean_over_sources(held_out, order):.4f}")
+    saved["scale"] = readable_scale(by_source, share)
+    print(f"logits × {saved['scale'][0]} + {saved['scale'][1]}")
     saved["first_stage_weight"] = round(weight, 2)
     saved["topics"]["share"] = torch.from_numpy(share[:2]).float()
     saved["reader"]["share"] = torch.tensor(float(share[2]))

@@ -2,7 +2,7 @@
 
     python3 held_out.py --checkpoint /tmp/rankfleet-box.pt
 
-Not part of run.sh: it takes three minutes and decides nothing.
+Not part of run.sh: it takes twenty minutes and decides nothing.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import torch
 
 from batches import to_rows
 from bm25 import Bm25
-from corpus import HELD_OUT, HELD_OUT_POOL, answers, read_pairs, training_sources
+from corpus import HELD_OUT, HELD_OUT_POOL, Pair, answers, read_pairs, training_sources, without_held_out
 from export import load
+from tables import MOST
 from validation import DEPTH
 from vocabulary import Tokenizer
 
@@ -33,8 +34,8 @@ def main() -> None:
     tokenizer = Tokenizer(vocabulary)
     ranks: dict[tuple[str, str], list[np.ndarray]] = {}
     for name in training_sources():
-        for pool, most in ((f"of {HELD_OUT_POOL}", HELD_OUT_POOL), ("of all", None)):
-            for count, mean in reciprocal_ranks(box, tokenizer, read_pairs(name, most), options.queries).items():
+        for pool, pairs in pools(name):
+            for count, mean in reciprocal_ranks(box, tokenizer, pairs, options.queries).items():
                 ranks.setdefault((count, pool), []).append(mean)
                 print(f"{name:22s} {count:18s} {pool:8s} BM25 {mean[0]:.3f} alone {mean[1]:.3f}", flush=True)
     for (count, pool), means in ranks.items():
@@ -44,6 +45,17 @@ def main() -> None:
             f"{count} {pool}: BM25 {bm25:.3f} alone {alone:.3f} ratio {alone / bm25:.2f}; "
             f"by source {min(own):.2f}, mean {np.mean(own):.2f}, {max(own):.2f}"
         )
+
+
+def pools(source: str) -> list[tuple[str, list[Pair]]]:
+    """Held-out pairs, and others of the source whose passages stand beside the right one."""
+    pairs = read_pairs(source)
+    training = without_held_out(pairs)
+    read = {pair.document for pair in training[:MOST]}
+    unread = [pair for pair in training[MOST:] if pair.document not in read]
+    found = [(f"of {HELD_OUT_POOL}", pairs[:HELD_OUT_POOL]), ("of all", pairs)]
+    # Does the reader know a wrong passage because it has met it? Here it has met none.
+    return [*found, ("unread", pairs[:HELD_OUT] + unread[:HELD_OUT_POOL])] if unread else found
 
 
 def reciprocal_ranks(box: torch.nn.Module, tokenizer: Tokenizer, pairs, queries: int) -> dict[str, np.ndarray]:

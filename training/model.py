@@ -91,13 +91,17 @@ class Box(nn.Module):
         # Added by topics.py and train_reader.py when the rest has been trained.
         self.topics: Topics | None = None
         self.reader: Reader | None = None
+        # Factor and addend that make a sum of such parts a logit again, so that its sigmoid says something; from fuse.py.
+        self.scale = (1.0, 0.0)
 
     def forward(self, input_ids, attention_mask, token_type_ids):
         """int64 [rows, length] each → logits float32 [rows, 1]."""
         logits, topics, read = self.parts(input_ids, attention_mask, token_type_ids)
         if topics is not None:
             logits = logits + (topics * self.topics.share).sum(1, keepdim=True)
-        return logits if read is None else logits + read * self.reader.share
+        if read is not None:
+            logits = logits + read * self.reader.share
+        return logits * self.scale[0] + self.scale[1]
 
     def parts(self, input_ids, attention_mask, token_type_ids):
         """What matches, topics [rows, 2] and the reader [rows, 1] say, float32; None for what is not there."""

@@ -101,7 +101,7 @@ test.each(["weight/acme=Infinity", "weight/acme=0", "pairs=-1", "pairs=many", "p
 test("queue stats shows models, workers and jobs", async () => {
   const { stdout } = await run(["queue", "stats", "--json"]);
   expect(JSON.parse(stdout)).toMatchObject({
-    models: [{ model: "box", dtype: "fp32", workers: 1, waiting: 0, active: 0 }],
+    models: [{ model: "box", dtype: "int8", workers: 1, waiting: 0, active: 0 }],
   });
   expect((await run(["queue", "stats"])).stdout).toContain("box");
 });

@@ -54,7 +54,7 @@ test("a request comes back ranked, with everything that a result has", async () 
     id: expect.stringMatching(/^[0-9a-f]{32}@box$/u) as string,
     model: "box",
     revision: expect.stringMatching(/^[0-9a-f]{12}$/u) as string,
-    dtype: "fp32",
+    dtype: "int8",
     usage: { pairs: 2, tokens: best!.tokens + second!.tokens },
     metadata: { batch: 7, of: "test" },
   });

@@ -42,9 +42,10 @@ export function* toRequests({
   for (const { id, text } of collection.queries) {
     yield {
       query: text,
-      documents: firstStage.get(id)!.map(({ id: document }) => ({
+      documents: firstStage.get(id)!.map(({ id: document, score }) => ({
         id: document,
         text: documentText(documents.get(document)!),
+        firstStageScore: score,
       })),
       metadata: { query: id },
     };
