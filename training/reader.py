@@ -68,7 +68,7 @@ class Layer(nn.Module):
         return layer(x, bias, rows, tuple(self.norms), *self.matrices())
 
 
-class FourBit(torch.autograd.Function):
+class Rounded(torch.autograd.Function):
     """Rows rounded to 15 levels with a scale each, as export.py stores them; the gradient passes as if they were not."""
 
     @staticmethod
@@ -113,7 +113,7 @@ class Reader(nn.Module):
         """float32 [rows, length, vectors]."""
         if self.stored is not None:
             return self.stored(ids)
-        return F.embedding(ids, FourBit.apply(self.vectors))
+        return F.embedding(ids, Rounded.apply(self.vectors))
 
     def encode(self, ids, mask, types, marks, dtype=torch.float32, rows: int = 1):
         """[batch, positions or `rows`, width]; ids and types int64 [batch, length], mask float32, marks float32 [batch, length, MARKS]."""
