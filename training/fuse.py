@@ -18,12 +18,14 @@ from batches import to_rows
 from corpus import read_held_out, read_validation
 from export import load
 from model import Box
-from train import QUERIES_HELD_OUT
+from train import QUERIES_HELD_OUT, SEED
 from validation import Candidates, prepare
 from vocabulary import Tokenizer
 
 TOPIC_SHARES = np.arange(0, 8.1, 1)
 READER_SHARES = np.round(np.arange(0, 2.01, 0.1), 1)
+# Queries of a source whose right passage is also put among so many others at random.
+AT_RANDOM, OTHERS = 60, 15
 WEIGHTS = np.round(np.arange(0, 2.01, 0.1), 1)
 
 
@@ -44,11 +46,26 @@ class Scored:
         return self.matches + self.beside @ np.array(share)
 
 
-def score(box: Box, candidates: Candidates) -> list[Scored]:
+def at_random(sources: list[Candidates]) -> list[Candidates]:
+    """The right passage of each query, and others of any source: not all candidates are BM25's, and the reader hardly met such."""
+    rng = np.random.default_rng(SEED)
+    first = [(source.pairs[:AT_RANDOM], source.right[:AT_RANDOM]) for source in sources]
+    pool = [document for lists, _ in first for pairs in lists for _, document in pairs]
+    drawn = []
+    for lists, rights in first:
+        pairs = []
+        for own, right in zip(lists, rights):
+            others = [pool[index] for index in rng.integers(0, len(pool), OTHERS)]
+            pairs.append([(own[0][0], document) for document in [own[right][1], *others]])
+        drawn.append(Candidates(pairs, [np.zeros(OTHERS + 1)] * len(pairs), [0] * len(pairs)))
+    return drawn
+
+
+def score(box: Box, candidates: Candidates, max_tokens: int = 512) -> list[Scored]:
     scored = []
     with torch.no_grad():
         for pairs, bm25, right in zip(candidates.pairs, candidates.bm25, candidates.right):
-            matches, topics, read = box.parts(*to_rows(pairs, 512))
+            matches, topics, read = box.parts(*to_rows(pairs, max_tokens))
             beside = torch.cat([topics, read], dim=1).numpy()
             scored.append(Scored(matches.squeeze(1).numpy(), beside, bm25, right))
     return scored
@@ -140,8 +157,9 @@ def main() -> None:
     torch.save(saved, options.checkpoint)
     box, vocabulary = load(options.checkpoint)
     tokenizer = Tokenizer(vocabulary)
-    by_source = [score(box, prepare(pairs, tokenizer)) for pairs in read_validation().values()]
-    share = middle_share(by_source)
+    candidates = [prepare(pairs, tokenizer) for pairs in read_validation().values()]
+    by_source = [score(box, each) for each in candidates]
+    share = middle_share(by_source + [score(box, each, 256) for each in at_random(candidates)])
     weight = middle_weight(by_source, share)
     print(f"topics {share[:2]}, reader {share[2]:.2f}, first stage {weight:.2f}")
     held_out = [score(box, prepare(pairs, tokenizer, QUERIES_HELD_OUT)) for pairs in read_held_out().values()]

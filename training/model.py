@@ -27,6 +27,8 @@ KERNEL_WIDTH = 0.1
 NEAR = 7
 # Tokens of a window: what stands together in a long document counts for more than what is scattered.
 WINDOW = 48
+# Beyond this the reader's logit counts for no more.
+SUREST = 6.0
 FEATURES = 2 * (len(KERNEL_MEANS) + 1) + 9
 POOLED = 6
 
@@ -160,6 +162,8 @@ class Box(nn.Module):
         if self.reader is not None:
             marks = self.marks(input_ids, equal, same, query)
             read = self.reader(input_ids, attention_mask.to(torch.float32), token_type_ids, marks, bm25, lengths)
+            # Of texts unlike any that it has read it can be wildly sure.
+            read = SUREST * torch.tanh(read / SUREST)
         return logits, topics, read
 
     def sides(self, input_ids, attention_mask, token_type_ids):
