@@ -6,6 +6,8 @@ import { requestsOf, WORKLOADS, type Request } from "../workloads.ts";
 export interface Agreement {
   readonly model: ModelName;
   readonly dtype: Dtype;
+  /** What the CPU scored with. */
+  readonly reference: Dtype;
   readonly pairs: number;
   readonly largestDifference: number;
   /** Least and greatest logit on the CPU: what a difference is to be seen against. */
@@ -21,11 +23,13 @@ export async function agreement(
   device: string,
 ): Promise<Agreement> {
   const requests = requestsOf(WORKLOADS["mixed"]!, PAIRS);
-  const onCpu = await logitsOf(requests, model, model === "box" ? dtype : "fp32", "cpu");
+  const reference = model === "box" ? dtype : "fp32";
+  const onCpu = await logitsOf(requests, model, reference, "cpu");
   const there = await logitsOf(requests, model, dtype, device);
   return {
     model,
     dtype,
+    reference,
     pairs: onCpu.length,
     largestDifference: Math.max(...onCpu.map((logit, i) => Math.abs(logit - there[i]!))),
     logits: [Math.min(...onCpu), Math.max(...onCpu)],

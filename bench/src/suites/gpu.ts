@@ -217,6 +217,6 @@ function agreementLine(agreed: Agreement | Failed): string {
   const [least, greatest] = agreed.logits.map((logit) => logit.toFixed(2));
   return (
     `${agreed.model} ${agreed.dtype}: ${agreed.pairs} logits of ${least} to ${greatest} differ from the CPU's ` +
-    `in ${agreed.model === "box" ? agreed.dtype : "fp32"} by at most ${agreed.largestDifference.toExponential(1)}`
+    `in ${agreed.reference} by at most ${agreed.largestDifference.toExponential(1)}`
   );
 }
