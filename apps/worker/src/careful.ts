@@ -11,7 +11,7 @@ import {
   type SubmitOptions,
   type Texts,
 } from "@rankfleet/core";
-import { writeTo, type Write } from "@rankfleet/queue";
+import { writeTo, type Write, type WriteCommand } from "@rankfleet/queue";
 import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import type { Solitude } from "./solitude.ts";
@@ -106,9 +106,14 @@ export class CarefulScoring {
     await this.#redis.del(this.#keys.model(this.#model).suspects(jobId));
   }
 
+  /** Each time anew: an attempt that is no longer the job's may write after the other has ended it and forgotten all this. */
+  async #keep(key: string, ...commands: readonly WriteCommand[]): Promise<void> {
+    await this.#write(key, ...commands, ["pexpire", KEPT_MS]);
+  }
+
   async #read(key: string, source: SerializedTexts): Promise<Texts> {
     const { revision } = this.#reranker.facts;
-    await this.#write(key, ["hset", "revision", revision], ["pexpire", KEPT_MS]);
+    await this.#keep(key, ["hset", "revision", revision]);
     const begun = await this.#write(key, ["hincrby", "reading", 1]);
     if (Number(begun) > 2) {
       throw new RankfleetError(
@@ -120,7 +125,7 @@ export class CarefulScoring {
     try {
       return readTexts(source);
     } finally {
-      await this.#write(key, ["hset", "reading", 0]);
+      await this.#keep(key, ["hset", "reading", 0]);
     }
   }
 
@@ -130,7 +135,7 @@ export class CarefulScoring {
       document: { state: "failed", failure: { code: "process_killed", message } },
       pairs: 0,
     };
-    await this.#write(key, ["hset", index, JSON.stringify(outcome)], ["hdel", "trying"]);
+    await this.#keep(key, ["hset", index, JSON.stringify(outcome)], ["hdel", "trying"]);
     return outcome;
   }
 
@@ -141,7 +146,7 @@ export class CarefulScoring {
     options: SubmitOptions,
   ): Promise<Outcome[]> {
     options.signal?.throwIfAborted();
-    await this.#write(key, ["hset", "trying", `${from}-${to}-${deaths}`]);
+    await this.#keep(key, ["hset", "trying", `${from}-${to}-${deaths}`]);
     try {
       const documents = texts.documents.slice(from, to);
       const scored = await this.#reranker.score(
@@ -154,7 +159,7 @@ export class CarefulScoring {
         pairs: i === 0 ? scored.pairs - (scored.documents.length - 1) : 1,
       }));
       const fields = outcomes.flatMap((outcome, i) => [from + i, JSON.stringify(outcome)]);
-      await this.#write(key, ["hset", ...fields], ["hdel", "trying"]);
+      await this.#keep(key, ["hset", ...fields], ["hdel", "trying"]);
       return outcomes;
     } catch (error) {
       // A thread that died takes the process with it: these stay suspects.

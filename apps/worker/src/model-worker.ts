@@ -124,8 +124,7 @@ export class ModelWorker {
     try {
       job = this.#parse(delivery);
       outcome = await this.#scoreAndSettle(delivery, job);
-      // Whoever has it now goes on from what is known.
-      if (delivery.deaths > 0 && outcome !== "lost_lock") await this.#careful.forget(jobId);
+      await this.#forgetCare(delivery, job, outcome);
     } catch (cause) {
       // Stands if what follows throws, for the queue to know that the job has not ended.
       if (isPutOff(delivery, cause)) outcome = "put_off";
@@ -136,14 +135,22 @@ export class ModelWorker {
     }
   }
 
+  /** While another attempt has the job, that goes on from what is known; once it has ended, what this one wrote since must go. */
+  async #forgetCare(delivery: Delivery, job: JobEnvelope, outcome: Outcome): Promise<void> {
+    if (delivery.deaths === 0) return;
+    if (outcome === "lost_lock" && !(await this.#settlement.hasEnded(delivery, job))) return;
+    await this.#careful.forget(delivery.jobId);
+  }
+
   /** Returns if the job has ended; throws for the queue to know that it has not, or is a dead letter. */
   async #fail(delivery: Delivery, job: JobEnvelope | undefined, cause: unknown): Promise<Outcome> {
     const { log } = this.#options;
     if (cause instanceof Postponed) throw cause;
     if (delivery.signal?.aborted === true) {
       // Cancelled, handed back, or taken over by another worker: nothing is wrong with the job.
-      if (job !== undefined && (await this.#settlement.hasEnded(delivery, job))) return "duplicate";
-      throw cause;
+      if (job === undefined || !(await this.#settlement.hasEnded(delivery, job))) throw cause;
+      await this.#forgetCare(delivery, job, "duplicate");
+      return "duplicate";
     }
     const error = jobError(cause);
     if (isCrash(cause)) this.#options.onCrash(error);

@@ -94,10 +94,19 @@ export class PartStore {
     await this.#redis.unlink(this.#keys.model(model).parts(jobId), ...this.#textsOf(model, ids));
   }
 
-  /** To be called when all parts have been queued: of those whose job had ended by then the texts came too late. */
-  async freeLate(model: string, jobId: string, of: number): Promise<void> {
-    if ((await this.find(model, jobId)) !== undefined) return;
-    await this.#redis.unlink(...this.#textsOf(model, partIds(jobId, of)));
+  /**
+   * To be called when all parts have been queued: what came when the job had ended, or gone on to its next stage, would stay.
+   *
+   * @param job.hasEnded There is a record. Where there is none, its parts are known to be merged by being gone.
+   */
+  async freeLate(
+    model: string,
+    jobId: string,
+    { of, hasEnded }: { readonly of: number; readonly hasEnded: boolean },
+  ): Promise<void> {
+    if (!hasEnded && (await this.find(model, jobId)) !== undefined) return;
+    const texts = this.#textsOf(model, partIds(jobId, of));
+    await this.#redis.unlink(this.#keys.model(model).parts(jobId), ...texts);
   }
 
   #textsOf(model: string, ids: readonly string[]): string[] {

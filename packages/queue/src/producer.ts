@@ -5,6 +5,7 @@ import {
   BackpressureError,
   CLAIM_THRESHOLD_BYTES,
   encodeTexts,
+  homeOf,
   partId,
   partsOf,
   type JobEnvelope,
@@ -17,7 +18,7 @@ import { PartStore } from "./part-store.ts";
 import { drainMs, ModelRegistry } from "./registry.ts";
 import { Repeats } from "./repeats.ts";
 import { Replication } from "./replication.ts";
-import { DEAD_LETTER_TTL_MS } from "./result-store.ts";
+import { DEAD_LETTER_TTL_MS, isDeadLetter, ResultStore } from "./result-store.ts";
 import { writeTo, type Write } from "./write.ts";
 
 /** Puts jobs into the queues of their models. */
@@ -31,6 +32,7 @@ export class JobProducer {
   readonly #write: Write;
   readonly #queues: JobQueues;
   readonly #repeats: Repeats;
+  readonly #results: ResultStore;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
@@ -42,6 +44,7 @@ export class JobProducer {
     this.#write = writeTo(redis);
     this.#queues = new JobQueues(redis, keys);
     this.#repeats = new Repeats(redis, keys, this.#queues);
+    this.#results = new ResultStore(redis, keys);
   }
 
   /**
@@ -65,12 +68,20 @@ export class JobProducer {
     const isKeyed = envelope.digest !== undefined && !isContinuation;
     const ranges = partsOf(texts.documents);
     let added: AddedJob | undefined;
+    let mayBeThere = isKeyed || isContinuation;
     try {
       await this.#replication.confirm(base, async () => {
         const found = isKeyed
           ? await this.#repeats.find(jobId, envelope, ranges.length)
           : { jobId, isRepeat: false };
-        if (!found.isRepeat) await this.#add(found.jobId, envelope, texts, ranges, isContinuation);
+        if (!found.isRepeat) {
+          await this.#add(found.jobId, envelope, texts, ranges, isContinuation);
+          // A large one is in workers' hands while it is still being queued.
+          if (mayBeThere || ranges.length > 1) {
+            await this.#freeLate(found.jobId, envelope, ranges.length);
+          }
+          mayBeThere = true;
+        }
         // Once more, it finds what it has added itself.
         if (added?.jobId !== found.jobId) added = found;
       });
@@ -138,8 +149,23 @@ export class JobProducer {
       };
       await this.#enqueue(partId(part), ofPart, { query, documents: texts }, place);
     }
-    // Repeated, it may meet a part in a worker's hand, which the queue then takes for this one.
-    await this.#parts.freeLate(envelope.model, jobId, ranges.length);
+  }
+
+  /**
+   * Repeated, a job or a part of it may have been met in a worker's hand, which the queue then takes for this one; and it may
+   * have ended there since, its texts freed, so that nobody else would free these.
+   */
+  async #freeLate(
+    jobId: string,
+    envelope: Omit<JobEnvelope, "payload">,
+    parts: number,
+  ): Promise<void> {
+    const { model } = envelope;
+    const record = await this.#results.read(homeOf(envelope), jobId);
+    // A dead letter's texts are kept; and while there is none, whoever writes the record frees them.
+    const hasEnded = record !== undefined && !isDeadLetter(record);
+    if (parts === 1 && hasEnded) await this.#redis.del(this.#keys.model(model).payload(jobId));
+    if (parts > 1) await this.#parts.freeLate(model, jobId, { of: parts, hasEnded });
   }
 
   async #enqueue(

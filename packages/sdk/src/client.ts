@@ -1,13 +1,4 @@
-import { createHash } from "node:crypto";
-import {
-  context,
-  propagation,
-  SpanKind,
-  SpanStatusCode,
-  trace,
-  type Span,
-  type Tracer,
-} from "@opentelemetry/api";
+import { SpanKind, SpanStatusCode, trace, type Span, type Tracer } from "@opentelemetry/api";
 import { drainMs, type ModelOffer } from "@rankfleet/queue";
 import {
   ClientClosedError,
@@ -16,15 +7,13 @@ import {
   newJobId,
   parseJobId,
   parseRequest,
-  PROTOCOL_VERSION,
-  type JobEnvelope,
   type ParsedRequest,
   type RerankRequest,
-  type Stage,
 } from "@rankfleet/queue/contract";
 import { DeadLetterBox } from "./dead-letters.ts";
 import { JobHandle } from "./job.ts";
 import { warnOfDepth } from "./depth.ts";
+import { toEnvelope } from "./envelope.ts";
 import {
   requireOptions,
   type ModelBacklog,
@@ -36,6 +25,7 @@ import { withPatience, type Patience } from "./patience.ts";
 import type { RerankResult } from "./result.ts";
 import { Session } from "./session.ts";
 import { streamRequests, type RerankOutcome } from "./stream.ts";
+import { Withdrawals } from "./withdrawals.ts";
 
 /**
  * Puts rerank jobs into Redis and gets their scores back.
@@ -50,6 +40,7 @@ import { streamRequests, type RerankOutcome } from "./stream.ts";
  */
 export class RerankClient {
   readonly #options: RerankClientOptions;
+  readonly #withdrawals = new Withdrawals(() => this.#open());
   #session: Promise<Session> | undefined;
   #isClosed = false;
 
@@ -220,6 +211,7 @@ export class RerankClient {
     } catch (error) {
       // What was under way to a Redis that is away may arrive all the same.
       if (signal?.aborted) adding?.then((job) => job.isOwn && job.cancel()).catch(() => {});
+      if (key === undefined) this.#withdrawals.unlessAdded(adding, { jobId: newId, models });
       throw error;
     }
   }
@@ -252,67 +244,4 @@ const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");
 function withLane(request: RerankRequest): RerankRequest {
   const isObject = typeof request === "object" && request !== null;
   return isObject ? { ...request, priority: request.priority ?? "bulk" } : request;
-}
-
-function toEnvelope(
-  { query, options, texts, characters, ids, firstStageScores }: ParsedRequest,
-  stages: readonly Stage[],
-  session: Session,
-): Omit<JobEnvelope, "payload"> {
-  const [{ model, keep }, ...next] = stages as [Stage, ...Stage[]];
-  const { topN, returnDocuments, rawScores, maxTokensPerDocument, longDocuments, truncation } =
-    options;
-  const scoring = {
-    topN,
-    returnDocuments,
-    rawScores,
-    maxTokensPerDocument,
-    longDocuments,
-    truncation,
-  };
-  const carrier: Record<string, string> = {};
-  propagation.inject(context.active(), carrier);
-  return {
-    v: PROTOCOL_VERSION,
-    model,
-    documents: texts.length,
-    characters,
-    options: scoring,
-    ids,
-    firstStageScores,
-    cascade:
-      next.length === 0
-        ? undefined
-        : { keep, next, documents: texts.length, failures: {}, past: [], pairs: 0 },
-    revision: options.revision,
-    lane: options.priority ?? "standard",
-    tenant: options.tenant,
-    enqueuedAt: session.clock.now(),
-    deadline:
-      options.deadline === undefined
-        ? undefined
-        : session.clock.fromLocal(Number(options.deadline)),
-    replyTo: session.producerId,
-    digest:
-      options.idempotencyKey === undefined
-        ? undefined
-        : digest([
-            model,
-            query,
-            texts,
-            scoring,
-            keep,
-            next,
-            firstStageScores,
-            // Only where there is one: older SDKs come to the same digest for requests without.
-            ...(options.revision === undefined ? [] : [options.revision]),
-            ...(ids === undefined ? [] : [ids]),
-          ]),
-    metadata: options.metadata,
-    trace: carrier["traceparent"] === undefined ? undefined : carrier,
-  };
-}
-
-function digest(value: unknown): string {
-  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
 }
