@@ -4,6 +4,7 @@
 #   training/run.sh [STEPS of the matcher's training, default 11000]
 #
 # With READER=FILE the reader is not trained but taken from there: trained on a machine with a GPU, from $WORK/tables.
+# With READER=shipped it is the one in models/box.
 set -euo pipefail
 cd "$(dirname "$0")"
 work=${WORK:-/tmp/rankfleet-training}
@@ -14,8 +15,12 @@ checkpoint=$work/box.pt
 "$python" train.py --steps "${1:-11000}" --out "$checkpoint"
 "$python" topics.py --checkpoint "$checkpoint"
 "$python" tables.py --checkpoint "$checkpoint" --out "$work/tables"
-reader=${READER:-$work/reader.pt}
-[ -n "${READER:-}" ] || "$python" train_reader.py --tables "$work/tables" --out "$reader"
+reader=$work/reader.pt
+case ${READER:-} in
+  "") "$python" train_reader.py --tables "$work/tables" --out "$reader" ;;
+  shipped) "$python" shipped_reader.py --out "$reader" ;;
+  *) reader=$READER ;;
+esac
 "$python" fuse.py --checkpoint "$checkpoint" --reader "$reader"
 "$python" export.py --checkpoint "$checkpoint" --out "$work/box"
 "$python" calibration.py --out "$work/calibration.jsonl"
