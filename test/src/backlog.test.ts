@@ -129,10 +129,11 @@ test("who was refused for what all models had queued is not refused for it long 
 });
 
 test("a model's own bound holds for a producer that saw nothing queued when it last looked", async () => {
-  const worker = await slow.worker();
+  await slow.worker();
   const client = slow.fleet.client({ model: "sim", whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!); // Nothing was queued: the next one need not wait to be admitted.
-  worker.child.kill("SIGSTOP");
+  // One that sleeps would be handed the job before it can be refused.
+  await slow.fleet.killWorkers();
   await slow.backlog.setLimit("sim", "pairs", 100);
   const sizes = { documents: 100, characters: 100, lane: "standard", tenant: "other" } as const;
   await slow.backlog.admit("elsewhere", { model: "sim", ...sizes });
@@ -141,7 +142,6 @@ test("a model's own bound holds for a producer that saw nothing queued when it l
   });
   expect(await slow.fleet.redis.zcard("rankfleet:{sim}:prioritized")).toBe(0);
   expect(await slow.backlog.queued("sim")).toMatchObject({ pairs: 100 });
-  worker.child.kill("SIGCONT");
 });
 
 test("the bound of all models together holds for a model of which nothing is queued", async () => {

@@ -121,3 +121,46 @@ test("an idle worker hears at once of a job that another one hands back", async 
   await expect.poll(() => begun, { timeout: 2_000 }).toEqual(["first", "second"]);
   await closed;
 });
+
+test("a worker that sleeps is woken with the job, not only told that there is one", async () => {
+  const commands: { readonly name: string; readonly from: string }[] = [];
+  const monitor = await redis.duplicate().monitor();
+  monitor.on("monitor", (_time: string, [name]: string[], from: string) => {
+    commands.push({ name: name!.toLowerCase(), from });
+  });
+  let begun = 0;
+  consume(1, async () => void begun++);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const sleeper = commands.findLast(({ name }) => name === "bzpopmin")!.from;
+  commands.length = 0;
+  await add(1);
+  await expect.poll(() => begun).toBe(1);
+  await expect.poll(() => commands).toContainEqual({ name: "evalsha", from: sleeper });
+  monitor.disconnect();
+});
+
+test("a worker that sleeps takes up a job that is put off when it is due", async () => {
+  const begun: number[] = [];
+  consume(1, async () => void begun.push(performance.now()));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const added = performance.now();
+  await queue.add("rerank", {}, { priority: 1, delay: 400 });
+  await expect.poll(() => begun.length).toBe(1);
+  expect(begun[0]! - added).toBeGreaterThan(390);
+  expect(begun[0]! - added).toBeLessThan(1_500);
+});
+
+test("a job that comes while a worker that sleeps is closed is done, or waits for another", async () => {
+  let done = 0;
+  for (let round = 0; round < 40; round++) {
+    const consumer = consume(1, async () => void done++);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const late = (round % 8) / 4;
+    const closed = new Promise((resolve) => setTimeout(resolve, late)).then(() => consumer.close());
+    await add(1);
+    await closed;
+  }
+  expect(await queue.getActiveCount()).toBe(0);
+  expect(done + (await queue.getPrioritizedCount())).toBe(40);
+  expect(done).toBeGreaterThan(0);
+});

@@ -1,7 +1,8 @@
 import { Worker, type Job } from "bullmq";
+import { AskAhead } from "./ask-ahead.ts";
 
 /**
- * A BullMQ worker that begins each job as soon as it has it, and lets a lone one begin in peace.
+ * A BullMQ worker that has a lone job as soon as it comes, begins each job at once, and lets a lone one begin in peace.
  *
  * BullMQ's loop, where nothing is in hand, fetches until it has as many jobs as may be, or hears that there are no more,
  * before it begins the first of them. With a lone job it then asks up to four more times, which keeps Redis
@@ -13,6 +14,7 @@ export class OneByOneWorker extends Worker {
   #hasOneToBegin = false;
   #peace: Promise<void> | undefined;
   #endPeace = (): void => {};
+  readonly #askAhead = new AskAhead(this);
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
     // In place of one that was put off: this is no call of the loop's.
@@ -22,9 +24,13 @@ export class OneByOneWorker extends Worker {
       this.#hasOneToBegin = false;
       return NO_JOB;
     }
-    await this.#peace;
-    if (this.closing !== undefined) return NO_JOB;
-    const job = await super.moveToActive(token, name);
+    const { token: ahead } = this.#askAhead;
+    // This worker's by now, also if it is closing.
+    if (ahead === undefined) {
+      await this.#peace;
+      if (this.closing !== undefined) return NO_JOB;
+    }
+    const job = await super.moveToActive(ahead ?? token, name);
     if (job === NO_JOB) return NO_JOB;
     this.#hasOneToBegin = true;
     if (this.#inHand.size === 0) this.#beginPeace();
