@@ -19,6 +19,7 @@ import type { Log, Metrics } from "@rankfleet/service";
 import type { Redis } from "ioredis";
 import { CarefulScoring } from "./careful.ts";
 import { Intake } from "./intake.ts";
+import { JobCounts, type Outcome } from "./job-counts.ts";
 import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
@@ -45,12 +46,14 @@ export class ModelWorker {
   readonly #settlement: Settlement;
   readonly #careful: CarefulScoring;
   readonly #inHand = new Set<string>();
+  readonly #counts: JobCounts;
 
   constructor(options: ModelWorkerOptions) {
     this.#options = options;
     const { reranker } = options;
     const { firstStageWeight } = reranker.facts;
     this.#careful = new CarefulScoring(options);
+    this.#counts = new JobCounts(options);
     this.#settlement = new Settlement({ ...options, firstStageWeight });
     const appetite = {
       tokensPerRound: reranker.maxBatchTokens * reranker.devices.length,
@@ -131,7 +134,7 @@ export class ModelWorker {
       outcome = await this.#fail(delivery, job, cause);
     } finally {
       this.#inHand.delete(jobId);
-      this.#record(job, outcome, performance.now() - start);
+      this.#counts.ended(job, outcome, performance.now() - start);
     }
   }
 
@@ -205,7 +208,7 @@ export class ModelWorker {
   }
 
   async #scoreAndSettle(delivery: Delivery, job: JobEnvelope): Promise<Outcome> {
-    const { model, redis, reranker, clock, log, metrics } = this.#options;
+    const { model, redis, reranker, clock, log } = this.#options;
     const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
     const waitedMs = Math.max(0, clock.now() - job.enqueuedAt);
@@ -228,11 +231,9 @@ export class ModelWorker {
           careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
         });
         intake.after({ tokens, characters: job.characters });
-        if (cached > 0) metrics.pairsCached.add(cached, { model });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
-        this.#countDocuments(record.logits.length - Object.keys(record.failures).length, record);
-        metrics.tokenizeDuration.record(record.timings.tokenizeMs / 1000, { model });
+        this.#counts.scored(record, cached);
         log.debug(
           { job: jobId, outcome, documents: job.documents, ...record.timings },
           "job settled",
@@ -245,7 +246,7 @@ export class ModelWorker {
       } finally {
         consumer.concurrency = intake.end(job.characters);
         limit.clear();
-        metrics.queueWait.record(waitedMs / 1000, { model, lane: job.lane });
+        this.#counts.waited(job, waitedMs);
       }
     });
   }
@@ -255,22 +256,6 @@ export class ModelWorker {
     if (poison.failureOf(digest) !== undefined) return;
     log.error({ job, index, digest, ...failure }, "document cannot be scored by this revision");
     await poison.add({ job, index, digest, failure, at: Math.round(clock.now()) });
-  }
-
-  #record(job: JobEnvelope | undefined, outcome: Outcome, durationMs: number): void {
-    const labels = { model: this.#options.model, lane: job?.lane ?? "unknown" };
-    this.#options.metrics.jobs.add(1, { ...labels, outcome });
-    this.#options.metrics.jobDuration.record(durationMs / 1000, labels);
-  }
-
-  #countDocuments(
-    scored: number,
-    record: { truncated: readonly number[]; failures: object },
-  ): void {
-    const { model, metrics } = this.#options;
-    metrics.documents.add(scored - record.truncated.length, { model, outcome: "scored" });
-    metrics.documents.add(record.truncated.length, { model, outcome: "truncated" });
-    metrics.documents.add(Object.keys(record.failures).length, { model, outcome: "failed" });
   }
 }
 
@@ -295,8 +280,6 @@ const URGENT = { inHandMs: 50, atFirst: 32, least: 2 };
 const NO_ROOM_MS = 1_000;
 const NEWER_WORKER_MS = 5_000;
 const OTHER_REVISION_MS = 1_000;
-
-type Outcome = "completed" | "failed" | "lost_lock" | "duplicate" | "put_off";
 
 /** Neither done nor failed: it waits for another worker, or has one already. */
 function isPutOff({ signal }: Delivery, cause: unknown): boolean {
