@@ -8,7 +8,7 @@ import { keysFor } from "@rankfleet/queue/contract";
 import type { JobHandle, RerankClient, RerankRequest } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { cli, TestFleet } from "./support/fleet.ts";
+import { cli, stopBusy, TestFleet } from "./support/fleet.ts";
 import { requests } from "./support/texts.ts";
 
 let fleet: TestFleet;
@@ -84,12 +84,12 @@ async function heldJob(query: string): Promise<{
   go: () => boolean;
 }> {
   await fleet.killWorkers();
-  const { child } = await fleet.worker();
+  const worker = await fleet.worker();
   const client = fleet.client();
   await client.rerank(requests(1, 2)[0]!);
-  child.kill("SIGSTOP");
+  await stopBusy(worker, client);
   const job = await client.enqueue(claimed(query));
-  return { client, job, jobId: job.id.split("@")[0]!, go: () => child.kill("SIGCONT") };
+  return { client, job, jobId: job.id.split("@")[0]!, go: () => worker.child.kill("SIGCONT") };
 }
 
 test("a job whose worker died after its failure was recorded is a dead letter all the same", async () => {

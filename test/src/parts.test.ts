@@ -3,7 +3,7 @@ import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import type { RerankClient, RerankRequest, RerankResult } from "@rankfleet/sdk";
 import { Queue } from "bullmq";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { metric, TestFleet, type WorkerProcess } from "./support/fleet.ts";
+import { metric, stopBusy, TestFleet, type WorkerProcess } from "./support/fleet.ts";
 import { simulatedFolder } from "./support/simulated.ts";
 import { passages } from "./support/texts.ts";
 
@@ -148,7 +148,7 @@ test("a part that cannot be scored costs its own documents", async () => {
 
 test("cancelling a large job takes its parts out of the queue and frees their texts", async () => {
   const worker = await fleet.worker(slow);
-  worker.child.kill("SIGSTOP");
+  await stopBusy(worker, client, "simulated");
   const job = await client.enqueue({ ...large(), model: "simulated" });
   expect((await leftovers()).length).toBeGreaterThan(8);
   expect(await job.status()).toBe("waiting");

@@ -2,6 +2,7 @@ import { JobProducer, ResultStore } from "@rankfleet/queue";
 import { keysFor, PROTOCOL_VERSION } from "@rankfleet/queue/contract";
 import { Queue, Worker, type Job } from "bullmq";
 import { afterEach, expect, test, vi } from "vitest";
+import { stopBusy } from "./support/fleet.ts";
 import { slowFleet } from "./support/slow-fleet.ts";
 import { ofTenant } from "./support/tenants.ts";
 
@@ -102,7 +103,7 @@ test.each([{ documents: 100 }, { documents: 600 }])(
 test("a worker that tries a job with care and loses it leaves nothing of that", async () => {
   const first = await slow.worker();
   const client = slow.fleet.client();
-  first.child.kill("SIGSTOP");
+  await stopBusy(first, client, "sim");
   const job = await client.enqueue(ofTenant("a", 1, 200)[0]!);
   const [jobId] = job.id.split("@") as [string];
   // As after a worker's death.

@@ -85,3 +85,16 @@ export async function metric(worker: WorkerProcess, series: string): Promise<num
   const line = text.split("\n").find((candidate) => candidate.startsWith(`${series} `));
   return line === undefined ? 0 : Number(line.slice(series.length + 1));
 }
+
+/**
+ * Stops a worker that has a job in hand: what is queued from now on waits. One that sleeps would still be handed
+ * the next job.
+ */
+export async function stopBusy(
+  { child }: WorkerProcess,
+  client: RerankClient,
+  model = "box",
+): Promise<void> {
+  child.kill("SIGSTOP");
+  await client.enqueue({ query: "in hand", documents: ["of a worker that was stopped"], model });
+}
