@@ -281,7 +281,6 @@ const NO_ROOM_MS = 1_000;
 const NEWER_WORKER_MS = 5_000;
 const OTHER_REVISION_MS = 1_000;
 
-/** Neither done nor failed: it waits for another worker, or has one already. */
 function isPutOff({ signal }: Delivery, cause: unknown): boolean {
   return cause instanceof Postponed || signal?.aborted === true;
 }
