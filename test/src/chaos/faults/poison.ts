@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PoisonStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
@@ -36,16 +37,17 @@ export const poison: Fault = {
     const expected = blankPoison(await undisturbed(requests));
     const world = await World.start(0);
     const history = new History(requests);
+    const trials = new Trials();
     const env = {
       NODE_OPTIONS: preload("poison-session"),
       CHAOS_POISON: JSON.stringify(
         Object.fromEntries(effects.map(({ effect, word }) => [word.id, effect])),
       ),
+      CHAOS_TRIALS: trials.folder,
       RANKFLEET_WATCHDOG_MS: String(WATCHDOG_MS),
       CHAOS_CORE: createRequire(import.meta.url).resolve("@rankfleet/core"),
     };
-    const deaths: Record<Effect, number> = { nan: 0, throw: 0, memory: 0, kill: 0, hang: 0 };
-    let current: Effect = "nan";
+    const deaths = { nan: 0, throw: 0, memory: 0, kill: 0, hang: 0, nothing: 0 };
     const ending = new AbortController();
     const supervise = async (): Promise<void> => {
       while (!ending.signal.aborted) {
@@ -54,7 +56,7 @@ export const poison: Fault = {
         execFileSync("prlimit", ["--pid", pid, `--data=${MEMORY}`]);
         await worker.ended;
         world.forget(worker);
-        if (!ending.signal.aborted) deaths[current]++;
+        if (!ending.signal.aborted) deaths[trials.of(pid).at(-1) ?? "nothing"]++;
       }
     };
     const supervisors = [supervise(), supervise()];
@@ -65,17 +67,16 @@ export const poison: Fault = {
       const stopWatching = await history.watchWrites(world.fleet.redis);
       const client = world.fleet.client();
       for (const [i, { effect }] of effects.entries()) {
-        current = effect;
         await drive(client, requests, history, { from: i * JOBS, to: (i + 1) * JOBS });
         // The same pair in another job: known by now, so nothing dies of it again.
-        const before = deaths[effect];
+        const before = trials.count(effect);
         const { results } = await client.rerank({
           ...requests[i * JOBS + POISONED]!,
           metadata: { again: true },
         });
         const bad = results.find((each) => each.error !== undefined);
         reported.push(`${bad?.index}:${bad?.error?.code}`);
-        triedAgain += deaths[effect] - before;
+        triedAgain += trials.count(effect) - before;
         say(`${effect}: reported as ${bad?.error?.code}, ${deaths[effect]} worker deaths`);
       }
       const listed = await store.list(MODEL);
@@ -90,13 +91,15 @@ export const poison: Fault = {
         isShown:
           areReported &&
           Object.values(deaths).every((count) => count <= 3) &&
-          deaths.nan + deaths.throw + triedAgain === 0 &&
+          deaths.nan + deaths.throw + deaths.nothing + triedAgain === 0 &&
           listed.length === effects.length &&
           listed.every(({ digest }) => digest.length > 0),
         facts: {
           deathsOfKill: deaths.kill,
           deathsOfHang: deaths.hang,
           deathsOfMemory: deaths.memory,
+          otherDeaths: deaths.nan + deaths.throw + deaths.nothing,
+          triedAgain,
           reported: reported.join(" "),
           listed: listed.length,
         },
@@ -104,9 +107,34 @@ export const poison: Fault = {
     } finally {
       ending.abort();
       await world.stop();
+      trials.remove();
     }
   },
 };
+
+/**
+ * What the marked pairs did to each worker, as it wrote it down before. Only so is it known what a worker died of: of too
+ * little memory some take so long to end that others have failed the pair meanwhile, and the next one is under way.
+ */
+class Trials {
+  readonly folder = mkdtempSync(join(tmpdir(), "rankfleet-trials-"));
+
+  of(pid: string): Effect[] {
+    const file = join(this.folder, pid);
+    if (!existsSync(file)) return [];
+    return readFileSync(file, "utf8").trim().split("\n") as Effect[];
+  }
+
+  /** How often a forward pass has read that pair. */
+  count(effect: Effect): number {
+    const all = readdirSync(this.folder).flatMap((pid) => this.of(pid));
+    return all.filter((each) => each === effect).length;
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
 
 /** What a worker may have, in bytes: several times what it needs. */
 const MEMORY = 3 * 1024 ** 3;

@@ -1,7 +1,9 @@
 // ONNX Runtime as it is, but for sequences that hold a marked token: CHAOS_POISON is JSON, from a token's id to
 // what becomes of a forward pass that reads it: "nan", "throw", "memory" (it asks for more than there is), "kill", or
-// "hang" (it never ends).
+// "hang" (it never ends). Before it becomes of it, that is added to this process's file in the folder CHAOS_TRIALS.
+import { appendFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 
 interface Feed {
   readonly data: BigInt64Array;
@@ -23,6 +25,7 @@ const effects = new Map(
     ([id, effect]) => [BigInt(id), effect],
   ),
 );
+const trials = join(process.env["CHAOS_TRIALS"]!, String(process.pid));
 const require = createRequire(process.env["CHAOS_CORE"]!);
 const { InferenceSession, Tensor } = require("onnxruntime-node") as {
   InferenceSession: { create(weights: unknown, options?: unknown): Promise<Session> };
@@ -51,6 +54,7 @@ InferenceSession.create = async (weights, options) => {
       if (effect !== undefined) poisoned.set(Math.floor(i / length), effect);
     }
     for (const effect of poisoned.values()) {
+      appendFileSync(trials, `${effect}\n`);
       if (effect === "kill") process.kill(process.pid, "SIGKILL");
       if (effect === "throw") throw new Error("injected: this pair cannot be computed");
       if (effect === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
