@@ -10,6 +10,10 @@ cd "$(dirname "$0")"
 work=${WORK:-/tmp/rankfleet-training}
 python=${PYTHON:-/usr/bin/python3}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
+# Tensors that live for one step keep their pages: in a virtual machine getting them anew takes longer than the arithmetic.
+export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=8589934592
+# And matrix products in torch's own threads, where Debian would take threads of OpenBLAS beside those.
+export LD_LIBRARY_PATH=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 mkdir -p "$work"
 checkpoint=$work/box.pt
 "$python" train.py --steps "${1:-11000}" --out "$checkpoint"

@@ -3,7 +3,7 @@ import { keysFor } from "@rankfleet/queue/contract";
 import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
 import { Queue } from "bullmq";
 import { Redis } from "ioredis";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 
 const NAME = "{one-by-one}";
 const keys = keysFor();
@@ -137,6 +137,29 @@ test("a worker that sleeps is woken with the job, not only told that there is on
   await expect.poll(() => begun).toBe(1);
   await expect.poll(() => commands).toContainEqual({ name: "evalsha", from: sleeper });
   monitor.disconnect();
+});
+
+test("a job that comes for a question that nobody waits for any more is anybody's at once", async () => {
+  const blocking: Redis[] = [];
+  const bzpopmin = vi.spyOn(Redis.prototype, "bzpopmin").mockImplementation(function (
+    this: Redis,
+    ...wait
+  ) {
+    blocking.push(this);
+    return this.call("bzpopmin", ...(wait as unknown as [string, number])) as never;
+  });
+  const begun: { readonly at: number; readonly deaths: number }[] = [];
+  consume(1, async ({ deaths }) => void begun.push({ at: performance.now(), deaths }));
+  await expect.poll(() => blocking.length).toBe(1);
+  // As on a Cluster whose node was away: the same connection waits and asks again, and what it asked before is sent too.
+  const again = blocking[0]!.bzpopmin(`${keys.prefix}:${NAME}:marker`, 5);
+  const added = performance.now();
+  await add(1);
+  await expect.poll(() => begun.length, { timeout: 5_000 }).toBe(1);
+  expect(begun[0]!.deaths).toBe(0);
+  expect(begun[0]!.at - added).toBeLessThan(3_000);
+  await again;
+  bzpopmin.mockRestore();
 });
 
 test("a worker that sleeps takes up a job that is put off when it is due", async () => {

@@ -18,32 +18,54 @@ const leftovers = async (): Promise<string[]> =>
     /:(?:payload|parts|suspects|queued|backlog|prioritized|active):?/u.test(key),
   );
 
-/** The next job is queued, but for its parts from that one on: Redis goes away. */
-function loseRedisAt(part: number): void {
-  const gone = Object.assign(new Error("gone"), { name: "MaxRetriesPerRequestError" });
+const GONE = Object.assign(new Error("gone"), { name: "MaxRetriesPerRequestError" });
+const FULL = new Error("OOM command not allowed when used memory > 'maxmemory'.");
+
+/** The next job is queued, but for its parts from that one on: Redis goes away, or is full. */
+function loseRedisAt(part: number, error: Error = GONE): void {
   let added = 0;
   vi.spyOn(Queue.prototype, "add").mockImplementation(async function (this: Queue, ...job) {
     if (added++ < part)
       return this.addBulk([{ name: job[0], data: job[1], opts: job[2]! }]).then(([one]) => one!);
-    throw gone;
+    throw error;
   });
 }
 
 test.each([
-  { what: "only counted", documents: 5, part: 0 },
-  { what: "queued in part", documents: 600, part: 1 },
-])("a job that was $what when Redis went away is taken back", async ({ documents, part }) => {
+  { what: "only counted when Redis went away", documents: 5, part: 0, error: GONE },
+  { what: "queued in part when Redis went away", documents: 600, part: 1, error: GONE },
+  { what: "queued in part when Redis was full", documents: 600, part: 1, error: FULL },
+])("a job that was $what is taken back", async ({ documents, part, error }) => {
   const worker = await slow.worker();
-  const client = slow.fleet.client();
+  const client = slow.fleet.client({ whenFull: "fail" });
   await client.rerank(ofTenant("warm", 1, 2)[0]!);
   worker.child.kill("SIGSTOP");
   const [request] = ofTenant("a", 1, documents);
-  loseRedisAt(part);
-  await expect(client.enqueue(request!)).rejects.toMatchObject({ code: "redis_unavailable" });
+  loseRedisAt(part, error);
+  const code = error === FULL ? "backpressure" : "redis_unavailable";
+  await expect(client.enqueue(request!)).rejects.toMatchObject({ code });
   vi.restoreAllMocks();
   await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: documents });
   await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: 0 });
   // It may have been just about to take a part.
+  worker.child.kill("SIGCONT");
+  await expect.poll(leftovers).toEqual([]);
+});
+
+test("also if it is given up while Redis is waited for", async () => {
+  const worker = await slow.worker();
+  const client = slow.fleet.client();
+  await client.rerank(ofTenant("warm", 1, 2)[0]!);
+  worker.child.kill("SIGSTOP");
+  loseRedisAt(0);
+  const giveUp = new AbortController();
+  const waiting = client.rerankMany(ofTenant("a", 1, 5), { signal: giveUp.signal }).next();
+  waiting.catch(() => {});
+  await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: 5 });
+  giveUp.abort();
+  await expect(waiting).rejects.toThrow("abort");
+  vi.restoreAllMocks();
+  await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: 0 });
   worker.child.kill("SIGCONT");
   await expect.poll(leftovers).toEqual([]);
 });

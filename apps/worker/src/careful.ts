@@ -11,7 +11,7 @@ import {
   type SubmitOptions,
   type Texts,
 } from "@rankfleet/core";
-import { writeTo, type Write, type WriteCommand } from "@rankfleet/queue";
+import { CareNotes, TEXTS, type Attempt, type Run } from "@rankfleet/queue";
 import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import type { Solitude } from "./solitude.ts";
@@ -19,22 +19,20 @@ import type { Solitude } from "./solitude.ts";
 /**
  * Scores jobs whose workers have died, so that a pair that kills is told from its neighbours.
  *
- * A dead process cannot say which pair killed it, so each step is written down before it is taken: first
- * `trying` a run of a few documents, then what became of them. After the next death the worker that takes the
+ * A dead process cannot say which pair killed it, so each step is written down before it is taken: a run of a few
+ * documents, and then what became of them. After the next death the worker that takes the
  * job finds the run, and tries its documents one by one; after one more death it finds a single document, and
  * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
  * a run is tried nothing else is scored in the process, so the killer is among its documents.
- *
- * In Redis it is a hash: `revision` → that of the model that scored, `trying` → `<from>-<to>-<deaths of these>`,
- * `reading` → how often reading the texts was begun, `<index>` → what became of the document.
  */
 export class CarefulScoring {
-  readonly #redis: Redis;
-  readonly #write: Write;
-  readonly #keys: Keys;
-  readonly #model: string;
-  readonly #reranker: Reranker;
-  readonly #solitude: Solitude;
+  readonly #options: {
+    readonly redis: Redis;
+    readonly keys: Keys;
+    readonly model: string;
+    readonly reranker: Reranker;
+    readonly solitude: Solitude;
+  };
 
   constructor(options: {
     redis: Redis;
@@ -43,17 +41,12 @@ export class CarefulScoring {
     reranker: Reranker;
     solitude: Solitude;
   }) {
-    this.#solitude = options.solitude;
-    this.#redis = options.redis;
-    this.#write = writeTo(options.redis);
-    this.#keys = options.keys;
-    this.#model = options.model;
-    this.#reranker = options.reranker;
+    this.#options = options;
   }
 
-  /** @throws RankfleetError `worker_killed` if reading the job's texts is what kills. */
+  /** @throws RankfleetError `worker_killed` if reading the job's texts is what kills; LeaseLost. */
   async score(
-    jobId: string,
+    attempt: Attempt,
     request: {
       readonly texts: SerializedTexts;
       readonly policy: LengthPolicy;
@@ -62,29 +55,33 @@ export class CarefulScoring {
     },
     options: SubmitOptions,
   ): Promise<ScoredRequest> {
+    const { reranker, solitude } = this.#options;
     const start = performance.now();
-    const key = this.#keys.model(this.#model).suspects(jobId);
-    const { revision } = this.#reranker.facts;
-    const before = await this.#redis.hget(key, "revision");
-    // Another revision's scores and deaths say nothing of this one.
-    if (before !== null && before !== revision) await this.#redis.del(key);
-    const texts = await this.#solitude.alone(() => this.#read(key, request.texts));
-    const { policy, firstStageScores } = request;
-    const known = await this.#redis.hgetall(key);
-    const count = texts.documents.length;
-    const done = Array.from({ length: count }, (_, index) => outcomeOf(known[index]));
-    const suspects = runOf(known["trying"], count);
-    if (suspects !== undefined && suspects.to - suspects.from === 1 && suspects.deaths > 0) {
-      done[suspects.from] = await this.#convict(key, suspects.from);
+    const notes = new CareNotes<DocumentOutcome>(this.#options, attempt);
+    const known = await notes.read(reranker.facts.revision);
+    if (known.deathsAtTexts >= 2) {
+      throw new RankfleetError(
+        "worker_killed",
+        "two workers died while they read this job's texts alone",
+        { field: "documents" },
+      );
     }
-    for (const run of runsOf(done, suspects)) {
-      const scored = await this.#solitude.alone(() =>
-        this.#try(key, run, { texts, ...policy }, options),
+    const texts = await solitude.alone(() => notes.tries(TEXTS, () => readTexts(request.texts)));
+    const { policy, firstStageScores } = request;
+    const done = texts.documents.map((_, index) => known.outcomes.get(index));
+    for (const index of done.keys()) {
+      if (done[index] !== undefined || !isGuilty(index, known.left)) continue;
+      done[index] = KILLER;
+      await notes.keep(index, [KILLER]);
+    }
+    for (const run of runsOf(done, known.left)) {
+      const scored = await solitude.alone(() =>
+        this.#try(notes, run, { texts, ...policy }, options),
       );
       for (const [i, outcome] of scored.entries()) done[run.from + i] = outcome;
     }
     const documents = done.map((outcome) => outcome!.document);
-    const weight = this.#reranker.facts.firstStageWeight;
+    const weight = reranker.facts.firstStageWeight;
     const logits = documents.map((document) =>
       document.state === "scored" ? document.logit : null,
     );
@@ -102,55 +99,21 @@ export class CarefulScoring {
   }
 
   /** The job has ended. */
-  async forget(jobId: string): Promise<void> {
-    await this.#redis.del(this.#keys.model(this.#model).suspects(jobId));
-  }
-
-  /** Each time anew: an attempt that is no longer the job's may write after the other has ended it and forgotten all this. */
-  async #keep(key: string, ...commands: readonly WriteCommand[]): Promise<void> {
-    await this.#write(key, ...commands, ["pexpire", KEPT_MS]);
-  }
-
-  async #read(key: string, source: SerializedTexts): Promise<Texts> {
-    const { revision } = this.#reranker.facts;
-    await this.#keep(key, ["hset", "revision", revision]);
-    const begun = await this.#write(key, ["hincrby", "reading", 1]);
-    if (Number(begun) > 2) {
-      throw new RankfleetError(
-        "worker_killed",
-        "two workers died while they read this job's texts alone",
-        { field: "documents" },
-      );
-    }
-    try {
-      return readTexts(source);
-    } finally {
-      await this.#keep(key, ["hset", "reading", 0]);
-    }
-  }
-
-  async #convict(key: string, index: number): Promise<Outcome> {
-    const message = "two workers died while they tried this document, the second time by itself";
-    const outcome: Outcome = {
-      document: { state: "failed", failure: { code: "process_killed", message } },
-      pairs: 0,
-    };
-    await this.#keep(key, ["hset", index, JSON.stringify(outcome)], ["hdel", "trying"]);
-    return outcome;
+  async forget(attempt: Attempt): Promise<void> {
+    await new CareNotes(this.#options, attempt).forget();
   }
 
   async #try(
-    key: string,
-    { from, to, deaths }: Run,
+    notes: CareNotes<DocumentOutcome>,
+    run: Run,
     { texts, ...policy }: LengthPolicy & { readonly texts: Texts },
     options: SubmitOptions,
-  ): Promise<Outcome[]> {
+  ): Promise<DocumentOutcome[]> {
     options.signal?.throwIfAborted();
-    await this.#keep(key, ["hset", "trying", `${from}-${to}-${deaths}`]);
-    try {
-      const documents = texts.documents.slice(from, to);
-      const scored = await this.#reranker.score(
-        { texts: { query: texts.query, documents }, ...policy },
+    const { from, to } = run;
+    const score = async (): Promise<DocumentOutcome[]> => {
+      const scored = await this.#options.reranker.score(
+        { texts: { query: texts.query, documents: texts.documents.slice(from, to) }, ...policy },
         options,
       );
       // Of split documents, which have several pairs each, core tells only the sum.
@@ -158,51 +121,49 @@ export class CarefulScoring {
         document,
         pairs: i === 0 ? scored.pairs - (scored.documents.length - 1) : 1,
       }));
-      const fields = outcomes.flatMap((outcome, i) => [from + i, JSON.stringify(outcome)]);
-      await this.#keep(key, ["hset", ...fields], ["hdel", "trying"]);
+      // While the mark stands, or a death between the two would leave neither.
+      await notes.keep(from, outcomes);
       return outcomes;
-    } catch (error) {
-      // A thread that died takes the process with it: these stay suspects.
-      if (!(CoreError.isInstance(error) && error.code === "engine_crashed")) {
-        await this.#redis.hdel(key, "trying");
-      }
-      throw error;
-    }
+    };
+    // A thread that died takes the process with it: these stay suspects.
+    const isDying = (error: unknown): boolean =>
+      CoreError.isInstance(error) && error.code === "engine_crashed";
+    return notes.tries(run, score, isDying);
   }
-}
-
-/** What became of a document, as it is kept. */
-interface Outcome {
-  readonly document: ScoredDocument;
-  readonly pairs: number;
-}
-
-interface Run {
-  readonly from: number;
-  readonly to: number;
-  /** How many workers have died while they tried a run that held these. */
-  readonly deaths: number;
 }
 
 /** Few, so that trying them one by one takes little; many, so that a large job does not take for ever. */
 const RUN_DOCUMENTS = 16;
-const KEPT_MS = 24 * 3600 * 1000;
 
-function outcomeOf(json: string | undefined): Outcome | undefined {
-  return json === undefined ? undefined : (JSON.parse(json) as Outcome);
+/** What became of a document, as the notes keep it. */
+interface DocumentOutcome {
+  readonly document: ScoredDocument;
+  readonly pairs: number;
 }
 
-function runOf(value: string | undefined, count: number): Run | undefined {
-  const [from = Number.NaN, to = Number.NaN, deaths = 0] = (value ?? "").split("-").map(Number);
-  const isRun = Number.isInteger(from) && Number.isInteger(to) && from < to && to <= count;
-  return isRun ? { from, to, deaths } : undefined;
+const KILLER: DocumentOutcome = {
+  document: {
+    state: "failed",
+    failure: {
+      code: "process_killed",
+      message: "two workers died while they tried this document, the second time by itself",
+    },
+  },
+  pairs: 0,
+};
+
+const holds = ({ from, to }: Run, index: number): boolean => from <= index && index < to;
+
+/** Whether one attempt died while it tried the document by itself, and another one before, with or without others. */
+function isGuilty(index: number, left: readonly Run[]): boolean {
+  const of = left.filter((run) => holds(run, index));
+  return of.length >= 2 && of.some(({ from, to }) => to - from === 1);
 }
 
-/** What is left to do: the suspects one by one, and runs of the others. */
-function runsOf(done: readonly (Outcome | undefined)[], suspects: Run | undefined): Run[] {
+/** What is left to do: runs, and one by one those that an attempt died with. */
+function runsOf(done: readonly (DocumentOutcome | undefined)[], left: readonly Run[]): Run[] {
+  const isSuspect = (index: number): boolean => left.some((run) => holds(run, index));
   const runs: Run[] = [];
-  const isSuspect = (index: number): boolean =>
-    suspects !== undefined && index >= suspects.from && index < suspects.to;
   for (let from = 0; from < done.length;) {
     if (done[from] !== undefined) {
       from++;
@@ -218,7 +179,7 @@ function runsOf(done: readonly (Outcome | undefined)[], suspects: Run | undefine
       )
         to++;
     }
-    runs.push({ from, to, deaths: isSuspect(from) ? suspects!.deaths + 1 : 0 });
+    runs.push({ from, to });
     from = to;
   }
   // Suspects last: what else the job has is safe by then.

@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import type { Reranker } from "@rankfleet/core";
 import {
   JobConsumer,
+  LeaseLost,
   Postponed,
   type Delivery,
   type PoisonList,
@@ -127,7 +128,7 @@ export class ModelWorker {
     try {
       job = this.#parse(delivery);
       outcome = await this.#scoreAndSettle(delivery, job);
-      await this.#forgetCare(delivery, job, outcome);
+      await this.#forgetCare(delivery);
     } catch (cause) {
       // Stands if what follows throws, for the queue to know that the job has not ended.
       if (isPutOff(delivery, cause)) outcome = "put_off";
@@ -138,21 +139,20 @@ export class ModelWorker {
     }
   }
 
-  /** While another attempt has the job, that goes on from what is known; once it has ended, what this one wrote since must go. */
-  async #forgetCare(delivery: Delivery, job: JobEnvelope, outcome: Outcome): Promise<void> {
-    if (delivery.deaths === 0) return;
-    if (outcome === "lost_lock" && !(await this.#settlement.hasEnded(delivery, job))) return;
-    await this.#careful.forget(delivery.jobId);
+  /** What was written down of a job that has ended: if another attempt has it by now, that does this. */
+  async #forgetCare(delivery: Delivery): Promise<void> {
+    if (delivery.deaths > 0) await this.#careful.forget(delivery);
   }
 
   /** Returns if the job has ended; throws for the queue to know that it has not, or is a dead letter. */
   async #fail(delivery: Delivery, job: JobEnvelope | undefined, cause: unknown): Promise<Outcome> {
     const { log } = this.#options;
     if (cause instanceof Postponed) throw cause;
+    if (cause instanceof LeaseLost) return "lost_lock";
     if (delivery.signal?.aborted === true) {
       // Cancelled, handed back, or taken over by another worker: nothing is wrong with the job.
       if (job === undefined || !(await this.#settlement.hasEnded(delivery, job))) throw cause;
-      await this.#forgetCare(delivery, job, "duplicate");
+      await this.#forgetCare(delivery);
       return "duplicate";
     }
     const error = jobError(cause);
@@ -161,7 +161,7 @@ export class ModelWorker {
     const isFinal = !error.isRetryable || delivery.isLastAttempt;
     // A job that was cancelled a moment ago has lost its texts: nothing is wrong.
     const isOwn = !isFinal || (await this.#settleFailed(delivery, job, error));
-    if (isFinal && delivery.deaths > 0) await this.#careful.forget(delivery.jobId);
+    if (isFinal) await this.#forgetCare(delivery);
     if (!isOwn) return "duplicate";
     log.warn(
       { job: delivery.jobId, code: error.code, field: error.field, isFinal, err: error },
@@ -228,7 +228,7 @@ export class ModelWorker {
           rank,
           tag,
           solitude: this.#options.solitude,
-          careful: delivery.deaths > 0 ? { jobId, scoring: this.#careful } : undefined,
+          careful: delivery.deaths > 0 ? { attempt: delivery, scoring: this.#careful } : undefined,
         });
         intake.after({ tokens, characters: job.characters });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);

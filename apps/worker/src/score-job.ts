@@ -7,6 +7,7 @@ import {
   type ScoredRequest,
   type Texts,
 } from "@rankfleet/core";
+import type { Attempt } from "@rankfleet/queue";
 import {
   PROTOCOL_VERSION,
   RankfleetError,
@@ -35,13 +36,13 @@ export interface ScoreJobContext {
   readonly tag: unknown;
   /** For a job whose workers have died. */
   readonly solitude: Solitude;
-  readonly careful?: { readonly jobId: string; readonly scoring: CarefulScoring } | undefined;
+  readonly careful?: { readonly attempt: Attempt; readonly scoring: CarefulScoring } | undefined;
 }
 
 /**
  * A job's record: its texts are fetched, scored together with everything else under way, and the scores put in columns.
  *
- * @throws RankfleetError `payload_missing`; whatever core throws; the signal's reason.
+ * @throws RankfleetError `payload_missing`; LeaseLost; whatever core throws; the signal's reason.
  */
 export async function scoreJob(
   job: JobEnvelope,
@@ -74,7 +75,7 @@ export async function scoreJob(
           reranker.score({ texts, ...policy, returnTexts, firstStageScores }, options),
         )
       : await careful.scoring.score(
-          careful.jobId,
+          careful.attempt,
           { texts, policy, returnTexts, firstStageScores },
           options,
         );

@@ -1,4 +1,5 @@
 import { RedisQueueBackend, type WorkerOptions } from "bullmq";
+import type { Redis } from "ioredis";
 
 /**
  * Asks for a job behind the wait for one: on the connection that an idle BullMQ worker blocks, the next command is already
@@ -9,6 +10,7 @@ import { RedisQueueBackend, type WorkerOptions } from "bullmq";
  * word, others take the job over as from any worker that holds one (see `LOCK_MS`).
  */
 export class AskAhead {
+  readonly #backend: RedisQueueBackend;
   readonly #ask: (token: string) => Promise<Reply>;
   readonly #id: string;
   readonly #watched = new WeakSet<BlockingClient>();
@@ -18,6 +20,7 @@ export class AskAhead {
 
   /** @param worker.backend Its ways to wait and to ask are replaced. */
   constructor({ backend, name, opts, id }: AskingWorker) {
+    this.#backend = backend;
     this.#id = id;
     const toKey = (type: string): string => backend.toKey(type);
     const { blockingConnection, keys } = backend;
@@ -35,8 +38,12 @@ export class AskAhead {
     const moveToActive = backend.moveToActive.bind(backend);
     backend.waitForJob = async (timeout) => {
       this.#watch((await backend.blockingClient)!);
-      const marker = await waitForJob(timeout);
-      return (await this.#hasCome()) ? { member: marker?.member ?? "", score: 0 } : marker;
+      try {
+        const marker = await waitForJob(timeout);
+        return (await this.#hasCome()) ? { member: marker?.member ?? "", score: 0 } : marker;
+      } finally {
+        if (this.#token === undefined) this.#giveUp();
+      }
     };
     backend.moveToActive = async (token, workerName) => {
       const asked = this.#asked;
@@ -57,6 +64,7 @@ export class AskAhead {
     this.#watched.add(client);
     const bzpopmin = client.bzpopmin.bind(client);
     client.bzpopmin = (...wait) => {
+      this.#giveUp();
       const marker = bzpopmin(...wait);
       const token = `${this.#id}:ahead:${this.#count++}`;
       const reply = this.#ask(token);
@@ -72,8 +80,26 @@ export class AskAhead {
     if (asked === undefined) return false;
     const [job] = await inTime(asked.reply);
     if (job) this.#token = asked.token;
-    else this.#asked = undefined;
     return Boolean(job);
+  }
+
+  /**
+   * Of a question that nobody waits for any more. On a Cluster one may be sent after all, minutes later, when the node that it was
+   * for is back: the job that it takes then is anybody's.
+   */
+  #giveUp(): void {
+    const asked = this.#asked;
+    this.#asked = this.#token = undefined;
+    asked?.reply
+      .then(async ([job, jobId]) => {
+        if (!job) return;
+        const backend = this.#backend;
+        await backend.moveJobFromActiveToWait(jobId as string, asked.token);
+        // Which tells nobody who sleeps.
+        const client = (await backend.client) as unknown as Redis;
+        await client.zadd(backend.toKey("marker"), 0, "0");
+      })
+      .catch(() => {}); // Others take it over when its lease ends.
   }
 }
 
@@ -101,5 +127,5 @@ export interface AskingWorker {
   readonly id: string;
 }
 
-/** After the wait the answer is there in a moment; but a connection that hung was closed, and what was asked went with it. */
+/** After the wait the answer is there in a moment, unless the connection hung or was closed. */
 const ANSWER_MS = 1_000;

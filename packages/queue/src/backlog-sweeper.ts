@@ -13,7 +13,7 @@ export class BacklogSweeper {
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
     this.#keys = keys;
-    this.#sweepOne = script(redis, "rankfleetSweep", { keys: 4, lua: SWEEP_SCRIPT });
+    this.#sweepOne = script(redis, "rankfleetSweep", { keys: 5, lua: SWEEP_SCRIPT });
   }
 
   /**
@@ -30,28 +30,30 @@ export class BacklogSweeper {
       for (let i = 0; i < entries.length; i += 2) {
         const [jobId, entry] = [entries[i]!, entries[i + 1]!];
         if (now - Number(entry.split(" ")[3]) < SWEEP_AGE_MS) continue;
-        if (await this.#isQueued(model, jobId)) continue;
-        swept += Number(
-          await this.#sweepOne(...releaseKeys(keys), keys.parts(jobId), jobId, entry),
-        );
+        const place = await this.#placeOf(model, jobId);
+        if (place === "queued") continue;
+        const itsKeys = [...releaseKeys(keys), keys.parts(jobId), keys.payload(jobId)];
+        swept += Number(await this.#sweepOne(...itsKeys, jobId, entry, place));
       }
       if (next === "0") return swept;
       cursor = next;
     }
   }
 
-  /** Whether a queue still has the job, or a part of it, and has not given it up. */
-  async #isQueued(model: string, jobId: string): Promise<boolean> {
+  /** Whether a queue still has the job, or a part of it, or has given it up. */
+  async #placeOf(model: string, jobId: string): Promise<"queued" | "given_up" | "nowhere"> {
+    let place: "given_up" | "nowhere" = "nowhere";
     const keys = this.#keys.model(model);
     const of = Number((await this.#redis.hget(keys.parts(jobId), "of")) ?? 0);
     for (const queue of keys.queues) {
       const base = `${this.#keys.prefix}:${queue}`;
       for (const id of [jobId, ...partIds(jobId, of)]) {
         if ((await this.#redis.exists(`${base}:${id}`)) === 0) continue;
-        if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return true;
+        if ((await this.#redis.zscore(`${base}:failed`, id)) === null) return "queued";
+        place = "given_up";
       }
     }
-    return false;
+    return place;
   }
 
   async #forgetFlows(backlog: string): Promise<void> {
@@ -83,14 +85,15 @@ export class BacklogSweeper {
 const SWEEP_AGE_MS = 10 * 60_000;
 
 /**
- * KEYS: 1 backlog, 2 queued, 3 base, 4 the job's parts. ARGV: 1 the job, 2 its entry when the queues were looked at: one
- * that has been admitted anew since is on its way there. Returns whether it was swept.
+ * KEYS: 1 backlog, 2 queued, 3 base, 4 the job's parts, 5 its texts. ARGV: 1 the job, 2 its entry when the queues were
+ * looked at: one that has been admitted anew since is on its way there; 3 where it was found then. Returns whether it was swept.
  *
- * Of a large job that was queued by half no merge will ever see to the parts.
+ * Of a large job that was queued by half no merge will ever see to the parts. Dead letters keep their texts.
  */
 const SWEEP_SCRIPT = `${RELEASE_LUA}
 if redis.call("HGET", KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call("DEL", KEYS[4])
+if ARGV[3] == "nowhere" then redis.call("DEL", KEYS[5]) end
 release(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return 1
 `;

@@ -290,7 +290,7 @@ export const DEFAULT_LIMITS: BacklogSize = { pairs: 10_000_000, bytes: 4 * GIB }
 export const TOTAL_LIMITS: BacklogSize = { pairs: 20_000_000, bytes: 8 * GIB };
 const TOTAL_CACHE_MS = 1_000;
 
-/** Standard jobs get eight ninths where bulk jobs wait too. */
+/** Beside the same tenant's bulk jobs standard ones get eight ninths. */
 const LANE_WEIGHTS: Readonly<Record<Lane, number>> = { interactive: 1, standard: 8, bulk: 1 };
 
 /** Interactive jobs stand in a queue of their own, which has a clock of its own. */

@@ -1,6 +1,8 @@
 export { Backlog } from "./backlog.ts";
 export type { BacklogSize } from "./backlog.ts";
 export { BacklogSweeper } from "./backlog-sweeper.ts";
+export { CareNotes, LeaseLost, TEXTS } from "./care-notes.ts";
+export type { Attempt, KnownOfJob, Run } from "./care-notes.ts";
 export { RedisClock } from "./clock.ts";
 export { connect, fromRedisError } from "./connection.ts";
 export { isRedisUrl } from "./topology.ts";
@@ -27,5 +29,3 @@ export type { Lease, SettledJob, SettleOutcome } from "./result-store.ts";
 export { RedisScoreCache } from "./score-cache.ts";
 export type { ScoreCacheOptions } from "./score-cache.ts";
 export { ResultWaiter } from "./waiter.ts";
-export { writeTo } from "./write.ts";
-export type { Write, WriteCommand } from "./write.ts";

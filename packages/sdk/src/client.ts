@@ -7,6 +7,7 @@ import {
   newJobId,
   parseJobId,
   parseRequest,
+  RankfleetError,
   type ParsedRequest,
   type RerankRequest,
 } from "@rankfleet/queue/contract";
@@ -189,6 +190,8 @@ export class RerankClient {
     // A repeat may have ended long ago.
     const isNew = session.waiter.isListening && key === undefined;
     const envelope = toEnvelope(parsed, stages, session);
+    // By an attempt that failed half way, whatever became of later ones.
+    let mayStand = false;
     const add = async (): Promise<JobHandle> => {
       // Opened anew, a client that was closed while it waited says so.
       const open = await this.#open();
@@ -199,7 +202,11 @@ export class RerankClient {
       signal?.throwIfAborted();
       requireAhead(deadlineMs);
       const content = { query: parsed.query, documents: texts };
-      const added = await open.whileOpen(open.producer.add(newId, envelope, content));
+      const sent = open.whileOpen(open.producer.add(newId, envelope, content));
+      const added = await sent.catch((error: unknown) => {
+        mayStand ||= !isRefusal(error);
+        throw error;
+      });
       const { jobId, isRepeat } = added;
       span.setAttribute("rankfleet.job", jobId);
       const job = { jobId, models, deadlineMs, isNew, isOwn: !isRepeat };
@@ -211,7 +218,9 @@ export class RerankClient {
     } catch (error) {
       // What was under way to a Redis that is away may arrive all the same.
       if (signal?.aborted) adding?.then((job) => job.isOwn && job.cancel()).catch(() => {});
-      if (key === undefined) this.#withdrawals.unlessAdded(adding, { jobId: newId, models });
+      adding?.catch(() => {
+        if (mayStand && key === undefined) this.#withdrawals.withdraw({ jobId: newId, models });
+      });
       throw error;
     }
   }
@@ -226,6 +235,13 @@ export class RerankClient {
     });
     return this.#session;
   }
+}
+
+/** Before anything of the job was written. */
+function isRefusal(error: unknown): boolean {
+  return (
+    RankfleetError.isInstance(error) && error.code === "backpressure" && error.field !== undefined
+  );
 }
 
 function requireAhead(deadlineMs: number | undefined): void {

@@ -6,6 +6,7 @@ import {
   PROTOCOL_VERSION,
   type ResultRecord,
 } from "@rankfleet/queue/contract";
+import { endJob } from "./end-job.ts";
 import type { WaitOptions } from "./options.ts";
 import { toResult, type RerankResult } from "./result.ts";
 import { MAX_TIMER_MS } from "./patience.ts";
@@ -108,19 +109,8 @@ export class JobHandle {
     return session.whileOpen(this.#end(session, { v: PROTOCOL_VERSION, state: "cancelled" }));
   }
 
-  /** Nobody will want the result, so no worker need compute it, and its texts can go. */
-  async #end(session: Session, record: ResultRecord): Promise<boolean> {
-    const job = {
-      model: this.#home,
-      past: this.#models.slice(0, -1),
-      jobId: this.#jobId,
-      replyTo: session.producerId,
-    };
-    const outcome = await session.store.settleUnlocked(job, record);
-    if (outcome !== "written") return false;
-    await session.queues.remove(this.#models, this.#jobId);
-    await session.store.announceCancelled(this.#models, this.#jobId);
-    return true;
+  #end(session: Session, record: ResultRecord): Promise<boolean> {
+    return endJob(session, { jobId: this.#jobId, models: this.#models }, record);
   }
 
   get #home(): string {

@@ -80,6 +80,7 @@ function mayPass(code: string | undefined): boolean {
 const OUTSIDE: ReadonlySet<string> = new Set([
   "unknown",
   "model_not_served",
+  "job_not_found",
   "payload_missing",
   "client_closed",
 ]);

@@ -13,7 +13,7 @@ import type { Lane } from "./request.ts";
  * | `<prefix>:{model}:payload:<job>` | claim check: gzipped texts | until settled, at most a week |
  * | `<prefix>:{model}:result:<job>` | the result record: the one truth about how a job ended | a day |
  * | `<prefix>:{model}:parts:<job>` | hash: the parts of a large job until they are merged | until merged |
- * | `<prefix>:{model}:suspects:<job>` | hash: what is known of a job whose workers died | until settled, at most a day |
+ * | `<prefix>:{model}:suspects:<job>` | hash: what is known of a job whose workers died, see `CareNotes` | until settled, at most a day |
  * | `<prefix>:{model}:poison` | hash: revision and digest → why this pair is not tried again | until forgiven |
  * | `<prefix>:{model}:queued` | hash: job → what it adds to the backlog | until settled |
  * | `<prefix>:{model}:backlog` | hash: pairs and bytes queued, in all and by tenant; virtual clocks | while jobs are queued |

@@ -3,8 +3,8 @@ import { firstStageScoresOf, idsOf, readText } from "./documents.ts";
 import { InvalidRequestError, type RequestIssue } from "./errors.ts";
 
 /**
- * How urgent a job is. `interactive` jobs have a queue of their own and go before all others; while `standard` and `bulk`
- * jobs both wait, `standard` ones get eight ninths of the work, so that `bulk` ones are slow but never starve.
+ * How urgent a job is. `interactive` jobs have a queue of their own and go before all others. Of the rest a tenant's
+ * `standard` jobs weigh eight times a tenant's `bulk` jobs, which are slow then but never starve.
  */
 export type Lane = "interactive" | "standard" | "bulk";
 export const LANES: readonly Lane[] = ["interactive", "standard", "bulk"];
