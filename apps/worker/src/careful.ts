@@ -20,10 +20,10 @@ import type { Solitude } from "./solitude.ts";
  * Scores jobs whose workers have died, so that a pair that kills is told from its neighbours.
  *
  * A dead process cannot say which pair killed it, so each step is written down before it is taken: a run of a few
- * documents, and then what became of them. After the next death the worker that takes the
- * job finds the run, and tries its documents one by one; after one more death it finds a single document, and
- * fails it. So a pair costs three workers, no other pair is failed for it, and what was scored stays. While
- * a run is tried nothing else is scored in the process, so the killer is among its documents.
+ * documents, and then what became of them. After the next death the worker that takes the job finds the run, and tries
+ * its documents one by one; after one more death it finds a single document, and fails it. So a pair costs three workers,
+ * no other pair is failed for it, and what was scored stays. While a run is tried nothing else is scored in the process,
+ * so the killer is among its documents.
  */
 export class CarefulScoring {
   readonly #options: {

@@ -84,8 +84,8 @@ export class AskAhead {
   }
 
   /**
-   * Of a question that nobody waits for any more. On a Cluster one may be sent after all, minutes later, when the node that it was
-   * for is back: the job that it takes then is anybody's.
+   * Of a question that nobody waits for any more. On a Cluster one may be sent after all when the node that it was for is
+   * back, minutes later: the job that it takes then is anybody's.
    */
   #giveUp(): void {
     const asked = this.#asked;
