@@ -1,4 +1,4 @@
-import { BacklogSweeper } from "@rankfleet/queue";
+import { BacklogSweeper, ResultStore } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
 import type { BackpressureError } from "@rankfleet/sdk";
 import { expect, test } from "vitest";
@@ -60,6 +60,24 @@ test("a job that has ended before it is counted in is not counted", async () => 
   await job.result();
   const sizes = { documents: 5, characters: 50, lane: "standard", tenant: "a" } as const;
   await slow.backlog.admit(job.id.split("@")[0]!, { model: "sim", ...sizes });
+  expect(await slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
+});
+
+test("a job whose key another request has had, and ended, since it was looked for is refused", async () => {
+  await slow.worker();
+  const [request] = ofTenant("a", 1, 5);
+  const job = await slow.fleet
+    .client({ model: "sim" })
+    .enqueue({ ...request!, idempotencyKey: "k" });
+  await job.result();
+  const [jobId] = job.id.split("@") as [string];
+  const record = await new ResultStore(slow.fleet.redis, keysFor()).read("sim", jobId);
+  const { digest } = record as { digest: string };
+  const known = { model: "sim", documents: 5, characters: 50, lane: "standard", digest } as const;
+  await expect(slow.backlog.admit(jobId, known, true)).resolves.toMatchObject({ priority: 1 });
+  await expect(
+    slow.backlog.admit(jobId, { ...known, digest: "another" }, true),
+  ).rejects.toMatchObject({ code: "idempotency_conflict" });
   expect(await slow.backlog.queued("sim")).toEqual({ pairs: 0, bytes: 0 });
 });
 

@@ -46,8 +46,12 @@ local function admit(job, job_pairs, job_bytes, tenant, clock, lane, lane_weight
     redis.call("HSET", KEYS[2], job, (string.gsub(known, "^(%S+ %S+ %S+) %S+", "%1 " .. time, 1)))
     return {1, priority(tonumber(known_start)), "1", was_next or "0"}
   end
-  -- Where its producer was not told in time that it is queued it may have ended since: then nobody would take it off.
-  if redis.call("EXISTS", KEYS[4] .. ":result:" .. job) == 1 then
+  -- It may have ended since its producer looked for it, or was not told in time that it is queued: then nobody would take it
+  -- off. Another request may have had its key meanwhile.
+  local record = redis.call("GET", KEYS[4] .. ":result:" .. job)
+  if record then
+    local is_json, ended = pcall(cjson.decode, digest ~= "" and record or "{}")
+    if is_json and type(ended) == "table" and ended.digest and ended.digest ~= digest then return {0, "conflict"} end
     return {1, "1", string.format("%.0f", now[1]), "0"}
   end
   local adds = {tonumber(job_pairs), tonumber(job_bytes)}
