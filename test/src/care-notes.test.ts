@@ -1,20 +1,10 @@
-import { CareNotes, connect, LeaseLost, TEXTS } from "@rankfleet/queue";
+import { CareNotes, LeaseLost } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
-import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { emptyRedis } from "./support/empty-redis.ts";
 
 /** What attempts at a job that kills leave for each other, as they die, are cut off and come back. */
-let server: LocalRedis;
-let redis: Awaited<ReturnType<typeof connect>>;
-beforeAll(async () => {
-  server = await startLocalRedis();
-  redis = await connect(server.url, "consumer");
-});
-beforeEach(() => redis.flushall());
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
-});
+const empty = emptyRedis();
 
 const keys = keysFor();
 const queue = keys.model("m").queue("standard");
@@ -22,8 +12,11 @@ const key = keys.model("m").suspects("job");
 
 /** The attempt that holds the lease from now on. */
 async function attempt(token: string): Promise<CareNotes<string>> {
-  await redis.set(keys.model("m").lock(queue, "job"), token);
-  return new CareNotes<string>({ redis, keys, model: "m" }, { jobId: "job", queue, token });
+  await empty.redis.set(keys.model("m").lock(queue, "job"), token);
+  return new CareNotes<string>(
+    { redis: empty.redis, keys, model: "m" },
+    { jobId: "job", queue, token },
+  );
 }
 
 /** A step that lasts until it is ended. */
@@ -36,7 +29,7 @@ function step(): { take: () => Promise<void>; end: () => void } {
 test("what was found stays for the next attempt, and what was being tried when one died", async () => {
   const first = await attempt("first");
   expect(await first.read("r1")).toEqual({ outcomes: new Map(), left: [], deathsAtTexts: 0 });
-  await first.tries(TEXTS, () => "read");
+  await first.tries("texts", () => "read");
   await first.tries({ from: 0, to: 2 }, () => first.keep(0, ["a", "b"]));
   const dying = step();
   void first.tries({ from: 2, to: 18 }, dying.take);
@@ -46,7 +39,7 @@ test("what was found stays for the next attempt, and what was being tried when o
     .poll(() => second.read("r1"))
     .toEqual({ ...known, left: [{ from: 2, to: 18 }], deathsAtTexts: 0 });
   await second.forget();
-  expect(await redis.exists(key)).toBe(0);
+  expect(await empty.redis.exists(key)).toBe(0);
 });
 
 test("an attempt that was cut off takes its own mark away, not that of who has the job now", async () => {
@@ -79,7 +72,7 @@ test("without the lease nothing is tried, kept or forgotten", async () => {
   expect((await holder.read("r1")).outcomes).toEqual(new Map([[0, "kept"]]));
   await holder.forget();
   await expect(late.keep(0, ["late"])).rejects.toThrow(LeaseLost);
-  expect(await redis.exists(key)).toBe(0);
+  expect(await empty.redis.exists(key)).toBe(0);
 });
 
 test("another revision begins anew; deaths over the texts are counted; a mark stays where the process is dying", async () => {
@@ -87,7 +80,7 @@ test("another revision begins anew; deaths over the texts are counted; a mark st
     const notes = await attempt(token);
     await notes.read("r1");
     const dead = notes.tries(
-      TEXTS,
+      "texts",
       () => {
         throw new Error("crash");
       },
@@ -98,5 +91,5 @@ test("another revision begins anew; deaths over the texts are counted; a mark st
   const third = await attempt("third");
   expect(await third.read("r1")).toMatchObject({ deathsAtTexts: 2 });
   expect(await third.read("r2")).toMatchObject({ deathsAtTexts: 0, left: [] });
-  expect(await redis.pttl(key)).toBeGreaterThan(0);
+  expect(await empty.redis.pttl(key)).toBeGreaterThan(0);
 });

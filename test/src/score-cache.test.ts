@@ -1,27 +1,23 @@
-import { connect, RedisScoreCache } from "@rankfleet/queue";
+import { RedisScoreCache } from "@rankfleet/queue";
 import { keysFor } from "@rankfleet/queue/contract";
-import { startLocalRedis, type LocalRedis } from "@rankfleet/local-redis";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { emptyRedis } from "./support/empty-redis.ts";
 
 /** What the score cache keeps, for how long, and what it forgets first. */
-let server: LocalRedis;
-let redis: Awaited<ReturnType<typeof connect>>;
+const empty = emptyRedis();
 let now = Date.now();
-beforeAll(async () => {
-  server = await startLocalRedis();
-  redis = await connect(server.url, "consumer");
-});
-beforeEach(() => redis.flushall());
-afterAll(async () => {
-  redis.disconnect();
-  await server.stop();
-});
 
 const ttlMs = 60_000;
 const keys = keysFor();
 const { young, old } = keys.model("m").scores("r");
 const cacheOf = (maxPairs: number): RedisScoreCache =>
-  new RedisScoreCache(redis, keys, { model: "m", revision: "r", maxPairs, ttlMs, now: () => now });
+  new RedisScoreCache(empty.redis, keys, {
+    model: "m",
+    revision: "r",
+    maxPairs,
+    ttlMs,
+    now: () => now,
+  });
 
 const names = (group: string, count = 20): string[] =>
   Array.from({ length: count }, (_, i) => `${group}${i}`);
@@ -43,10 +39,10 @@ test.each([
 ])("of at most %i pairs no more are kept, however many come at once: %i", async (most, come) => {
   const cache = cacheOf(most);
   keep(cache, names("a", come));
-  const sizes = [await redis.hlen(young), await redis.hlen(old)];
+  const sizes = [await empty.redis.hlen(young), await empty.redis.hlen(old)];
   expect(sizes[0]! + sizes[1]!).toBeLessThanOrEqual(most);
   expect(sizes[0]! + sizes[1]!).toBeGreaterThanOrEqual(Math.floor(most / 2));
-  for (const key of [young, old]) expect(await redis.pttl(key)).toBeGreaterThan(0);
+  for (const key of [young, old]) expect(await empty.redis.pttl(key)).toBeGreaterThan(0);
   // The last to come are those that are known.
   expect(await hits(cache, names("a", come).slice(-Math.floor(most / 2)))).toBe(
     Math.floor(most / 2),
@@ -74,7 +70,7 @@ test("asking for a score does not lengthen its time to live", async () => {
     expect(await hits(cache, names("a"))).toBe(20);
   }
   now += 0.2 * ttlMs;
-  expect(await redis.hlen(young)).toBe(20);
+  expect(await empty.redis.hlen(young)).toBe(20);
   expect(await hits(cache, names("a"))).toBe(0);
 });
 
@@ -82,6 +78,6 @@ test("what is no score is not known", async () => {
   const cache = cacheOf(40);
   const at = now.toString(36);
   const values = ["", "x", "0.5 9 0 1", "0.5 9 0 1 -", `NaN 9 0 1 ${at}`, `0.5 0 0 1 ${at}`];
-  for (const [index, value] of values.entries()) await redis.hset(young, `v${index}`, value);
+  for (const [index, value] of values.entries()) await empty.redis.hset(young, `v${index}`, value);
   expect(await hits(cache, names("v", values.length))).toBe(0);
 });

@@ -11,7 +11,7 @@ import {
   type SubmitOptions,
   type Texts,
 } from "@rankfleet/core";
-import { CareNotes, TEXTS, type Attempt, type Run } from "@rankfleet/queue";
+import { CareNotes, type Attempt, type DocumentRun } from "@rankfleet/queue";
 import { RankfleetError, type Keys } from "@rankfleet/queue/contract";
 import type { Redis } from "ioredis";
 import type { Solitude } from "./solitude.ts";
@@ -26,21 +26,9 @@ import type { Solitude } from "./solitude.ts";
  * so the killer is among its documents.
  */
 export class CarefulScoring {
-  readonly #options: {
-    readonly redis: Redis;
-    readonly keys: Keys;
-    readonly model: string;
-    readonly reranker: Reranker;
-    readonly solitude: Solitude;
-  };
+  readonly #options: CarefulScoringOptions;
 
-  constructor(options: {
-    redis: Redis;
-    keys: Keys;
-    model: string;
-    reranker: Reranker;
-    solitude: Solitude;
-  }) {
+  constructor(options: CarefulScoringOptions) {
     this.#options = options;
   }
 
@@ -66,7 +54,7 @@ export class CarefulScoring {
         { field: "documents" },
       );
     }
-    const texts = await solitude.alone(() => notes.tries(TEXTS, () => readTexts(request.texts)));
+    const texts = await solitude.alone(() => notes.tries("texts", () => readTexts(request.texts)));
     const { policy, firstStageScores } = request;
     const done = texts.documents.map((_, index) => known.outcomes.get(index));
     for (const index of done.keys()) {
@@ -105,7 +93,7 @@ export class CarefulScoring {
 
   async #try(
     notes: CareNotes<DocumentOutcome>,
-    run: Run,
+    run: DocumentRun,
     { texts, ...policy }: LengthPolicy & { readonly texts: Texts },
     options: SubmitOptions,
   ): Promise<DocumentOutcome[]> {
@@ -132,6 +120,14 @@ export class CarefulScoring {
   }
 }
 
+export interface CarefulScoringOptions {
+  readonly redis: Redis;
+  readonly keys: Keys;
+  readonly model: string;
+  readonly reranker: Reranker;
+  readonly solitude: Solitude;
+}
+
 /** Few, so that trying them one by one takes little; many, so that a large job does not take for ever. */
 const RUN_DOCUMENTS = 16;
 
@@ -152,18 +148,21 @@ const KILLER: DocumentOutcome = {
   pairs: 0,
 };
 
-const holds = ({ from, to }: Run, index: number): boolean => from <= index && index < to;
+const holds = ({ from, to }: DocumentRun, index: number): boolean => from <= index && index < to;
 
 /** Whether one attempt died while it tried the document by itself, and another one before, with or without others. */
-function isGuilty(index: number, left: readonly Run[]): boolean {
+function isGuilty(index: number, left: readonly DocumentRun[]): boolean {
   const of = left.filter((run) => holds(run, index));
   return of.length >= 2 && of.some(({ from, to }) => to - from === 1);
 }
 
 /** What is left to do: runs, and one by one those that an attempt died with. */
-function runsOf(done: readonly (DocumentOutcome | undefined)[], left: readonly Run[]): Run[] {
+function runsOf(
+  done: readonly (DocumentOutcome | undefined)[],
+  left: readonly DocumentRun[],
+): DocumentRun[] {
   const isSuspect = (index: number): boolean => left.some((run) => holds(run, index));
-  const runs: Run[] = [];
+  const runs: DocumentRun[] = [];
   for (let from = 0; from < done.length;) {
     if (done[from] !== undefined) {
       from++;

@@ -50,7 +50,7 @@ export class CareNotes<Outcome> {
         const [, from, to] = /^(\d+)-(\d+)$/u.exec(mark) ?? [];
         return to === undefined ? [] : [{ from: Number(from), to: Number(to) }];
       }),
-      deathsAtTexts: marks.filter(([, mark]) => mark === TEXTS).length,
+      deathsAtTexts: marks.filter(([, mark]) => mark === "texts").length,
     };
   }
 
@@ -61,12 +61,12 @@ export class CareNotes<Outcome> {
    * @throws LeaseLost before the step; what the step throws.
    */
   async tries<Result>(
-    step: Run | typeof TEXTS,
+    step: DocumentRun | "texts",
     take: () => Result | Promise<Result>,
     isDying: (error: unknown) => boolean = () => false,
   ): Promise<Result> {
     const field = `${TRIES}${this.#lease.token}`;
-    await this.#keep(["hset", field, step === TEXTS ? TEXTS : `${step.from}-${step.to}`]);
+    await this.#keep(["hset", field, step === "texts" ? step : `${step.from}-${step.to}`]);
     let mustStay = false;
     try {
       return await take();
@@ -109,17 +109,16 @@ export interface KnownOfJob<Outcome> {
   /** By the document's index. */
   readonly outcomes: ReadonlyMap<number, Outcome>;
   /** Runs that attempts were trying when they died, one for each. */
-  readonly left: readonly Run[];
+  readonly left: readonly DocumentRun[];
   /** How many attempts died while they read the job's texts. */
   readonly deathsAtTexts: number;
 }
 
 /** Documents that are tried together. */
-export interface Run {
+export interface DocumentRun {
   readonly from: number;
   readonly to: number;
 }
 
-export const TEXTS = "texts";
 const TRIES = "tries:";
 const KEPT_MS = 24 * 3600 * 1000;

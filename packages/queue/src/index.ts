@@ -1,8 +1,8 @@
 export { Backlog } from "./backlog.ts";
 export type { BacklogSize } from "./backlog.ts";
 export { BacklogSweeper } from "./backlog-sweeper.ts";
-export { CareNotes, LeaseLost, TEXTS } from "./care-notes.ts";
-export type { Attempt, KnownOfJob, Run } from "./care-notes.ts";
+export { CareNotes, LeaseLost } from "./care-notes.ts";
+export type { Attempt, DocumentRun, KnownOfJob } from "./care-notes.ts";
 export { RedisClock } from "./clock.ts";
 export { connect, fromRedisError } from "./connection.ts";
 export { isRedisUrl } from "./topology.ts";
