@@ -1,5 +1,6 @@
 export { Reranker } from "./reranker.ts";
-export type { RerankerOptions, ScoredDocument, ScoredRequest } from "./reranker.ts";
+export type { RerankerOptions, ScoredRequest } from "./reranker.ts";
+export type { ScoredDocument } from "./scored-documents.ts";
 export { CoreError } from "./errors.ts";
 export type { CoreErrorCode, CoreFailure } from "./errors.ts";
 export { activate } from "./model/family.ts";

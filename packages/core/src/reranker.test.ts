@@ -9,7 +9,8 @@ import {
 } from "@huggingface/transformers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BatchReport } from "./engine/batcher.ts";
-import { Reranker, type ScoredDocument } from "./reranker.ts";
+import { Reranker } from "./reranker.ts";
+import type { ScoredDocument } from "./scored-documents.ts";
 import { boxFolder, xlmRobertaFolder } from "./test-models.ts";
 
 /** Of logits, against transformers.js on the same folder. */

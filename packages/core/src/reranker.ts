@@ -6,14 +6,21 @@ import type { Device } from "./engine/device.ts";
 import type { EncodedRest, Encoder } from "./engine/encoder.ts";
 import { openEngine, type EngineOptions } from "./engine/open-engine.ts";
 import type { ScoreRequest, Texts } from "./engine/request.ts";
-import type { KeptFailure, KeptScore, ScoreCache } from "./engine/score-cache.ts";
-import type { PairScores, SubmitOptions } from "./engine/submission.ts";
-import { CoreError, type CoreFailure } from "./errors.ts";
+import type { ScoreCache } from "./engine/score-cache.ts";
+import type { SubmitOptions } from "./engine/submission.ts";
+import { CoreError } from "./errors.ts";
 import { openModel } from "./model/families.ts";
 import type { ModelFacts } from "./model/family.ts";
 import { fuse } from "./model/fusion.ts";
 import { openModelFolder } from "./model/folder.ts";
-import type { EncodedDocument } from "./tokenize/pairs.ts";
+import {
+  inOrder,
+  logitOf,
+  pairsOf,
+  toKeep,
+  toScored,
+  type ScoredDocument,
+} from "./scored-documents.ts";
 
 /**
  * Text in, scores out: a model folder opened on this machine's devices.
@@ -139,7 +146,7 @@ export class Reranker {
       const { encoded, texts, durationMs, digests, known } = rest;
       const tokenized = performance.now();
       const scores = await this.#batcher.score(encoded.pairs, options);
-      const scored = encoded.documents.map((document) => toScored(document, scores));
+      const scored = toScored(encoded, scores);
       const documents = known === undefined ? scored : inOrder(known, scored);
       if (digests !== undefined) cache?.put?.(toKeep(digests, known!, encoded.documents, scored));
       const weight = this.facts.firstStageWeight;
@@ -186,17 +193,6 @@ export interface RerankerOptions extends EngineOptions {
   readonly onBatch?: ((report: BatchReport) => void) | undefined;
 }
 
-export type ScoredDocument =
-  | {
-      readonly state: "scored";
-      /** The model's answer, without its activation. */
-      readonly logit: number;
-      /** Tokens read for it, query and special tokens included. */
-      readonly tokens: number;
-      readonly isTruncated: boolean;
-    }
-  | { readonly state: "failed"; readonly failure: CoreFailure };
-
 export interface ScoredRequest {
   /** In the order of the request's documents. */
   readonly documents: readonly ScoredDocument[];
@@ -231,70 +227,4 @@ function unlessAborted<Result>(
     signal.addEventListener("abort", onAbort, { once: true });
     void underWay.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
-}
-
-/** Every document's score: what was known, and between it what was scored now. */
-function inOrder(
-  known: readonly (KeptScore | KeptFailure | undefined)[],
-  rest: readonly ScoredDocument[],
-): ScoredDocument[] {
-  let next = 0;
-  return known.map((kept, index) => {
-    if (kept !== undefined && "failure" in kept) {
-      const failure = { ...kept.failure, field: `documents[${index}]` };
-      return { state: "failed", failure };
-    }
-    if (kept !== undefined) {
-      const { logit, tokens, isTruncated } = kept;
-      return { state: "scored", logit, tokens, isTruncated };
-    }
-    const scored = rest[next++]!;
-    if (scored.state === "scored") return scored;
-    // The thread has counted only the documents that it was given.
-    return { ...scored, failure: { ...scored.failure, field: `documents[${index}]` } };
-  });
-}
-
-function toKeep(
-  digests: readonly string[],
-  known: readonly (KeptScore | KeptFailure | undefined)[],
-  encoded: readonly EncodedDocument[],
-  rest: readonly ScoredDocument[],
-): [string, KeptScore][] {
-  const unknown = digests.filter((_, index) => known[index] === undefined);
-  return unknown.flatMap((digest, i): [string, KeptScore][] => {
-    const scored = rest[i]!;
-    if (scored.state === "failed") return [];
-    const { logit, tokens, isTruncated } = scored;
-    return [[digest, { logit, tokens, isTruncated, pairs: encoded[i]!.pairs }]];
-  });
-}
-
-function pairsOf(known: readonly (KeptScore | KeptFailure | undefined)[] = []): number {
-  return known.reduce(
-    (sum, kept) => sum + (kept === undefined || "failure" in kept ? 0 : kept.pairs),
-    0,
-  );
-}
-
-/** A document's logit is its best part's; it fails only if every part did. */
-function toScored(document: EncodedDocument, { logits, failures }: PairScores): ScoredDocument {
-  if (document.failure !== undefined) return { state: "failed", failure: document.failure };
-  const { firstPair, pairs, tokens } = document;
-  let [logit, scored] = [-Infinity, 0];
-  for (let pair = firstPair; pair < firstPair + pairs; pair++) {
-    if (Number.isNaN(logits[pair])) continue;
-    logit = Math.max(logit, logits[pair]!);
-    scored++;
-  }
-  if (scored > 0) {
-    return { state: "scored", logit, tokens, isTruncated: document.isTruncated || scored < pairs };
-  }
-  const failure = failures.get(firstPair);
-  if (failure === undefined) throw new Error("bug: a document without pairs and without a failure");
-  return { state: "failed", failure };
-}
-
-function logitOf(document: ScoredDocument): number | null {
-  return document.state === "scored" ? document.logit : null;
 }

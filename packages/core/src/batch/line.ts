@@ -9,13 +9,15 @@ export interface InLine {
 /**
  * The waiting pairs of one length: first come, first out, unless a deadline presses.
  *
- * Two columns rather than an object for each pair: there are hundreds of thousands a second. A pair that is taken out of
- * turn leaves a hole, which is removed together with the pairs before it, so that nothing has to move up.
+ * Two columns rather than an object for each pair: there are hundreds of thousands a second. A pair that is taken leaves a
+ * hole. Those in front are removed once they are half of the line, so that the others seldom have to move up.
  */
 export class Line<P extends InLine> {
   #pairs: (P | undefined)[] = [];
   #since: number[] = [];
-  /** Places are counted from the first pair of all; so many have gone from the front. */
+  /** Where the first pair stands. */
+  #first = 0;
+  /** Places are counted from the first pair of all; so many have gone from the columns. */
   #gone = 0;
   #size = 0;
   /** Of pairs with a deadline; those that went in their turn may still stand in it. */
@@ -27,12 +29,12 @@ export class Line<P extends InLine> {
 
   /** The `since` of the first pair; only of a line that is not empty. */
   get oldestSince(): number {
-    return this.#since[0]!;
+    return this.#since[this.#first]!;
   }
 
   /** Infinity if nobody has one. */
   get nearestDeadline(): number {
-    while (this.#byDeadline.place < this.#gone) this.#byDeadline.pop();
+    while (this.#byDeadline.place < this.#gone + this.#first) this.#byDeadline.pop();
     return this.#byDeadline.deadline;
   }
 
@@ -55,17 +57,24 @@ export class Line<P extends InLine> {
       taken.push(this.#pairs[at]!);
       this.#pairs[at] = undefined;
     }
-    let end = 0;
-    for (; taken.length < rows; end++) {
-      const pair = this.#pairs[end];
-      if (pair !== undefined) taken.push(pair);
+    for (; taken.length < rows; this.#first++) {
+      const pair = this.#pairs[this.#first];
+      if (pair === undefined) continue;
+      taken.push(pair);
+      this.#pairs[this.#first] = undefined;
     }
-    while (end < this.#pairs.length && this.#pairs[end] === undefined) end++;
-    this.#pairs.splice(0, end);
-    this.#since.splice(0, end);
-    this.#gone += end;
+    while (this.#first < this.#pairs.length && this.#pairs[this.#first] === undefined)
+      this.#first++;
+    if (2 * this.#first >= this.#pairs.length) this.#closeUp();
     this.#size -= rows;
     return taken;
+  }
+
+  #closeUp(): void {
+    this.#pairs.splice(0, this.#first);
+    this.#since.splice(0, this.#first);
+    this.#gone += this.#first;
+    this.#first = 0;
   }
 
   /** Removes and returns those that nobody wants any more. */
@@ -83,6 +92,7 @@ export class Line<P extends InLine> {
     if (dropped.length === 0) return dropped;
     this.#pairs = kept;
     this.#since = since;
+    this.#first = 0;
     this.#size = kept.length;
     this.#sortAgain();
     return dropped;

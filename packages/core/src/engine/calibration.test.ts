@@ -13,7 +13,11 @@ const encode: Encode = (request) => {
   const offsets = [0];
   for (const length of lengths) offsets.push(offsets.at(-1)! + length);
   const encoded: EncodedRequest = {
-    documents: [],
+    documents: {
+      firstPairs: new Int32Array(1),
+      truncated: new Uint8Array(0),
+      failures: new Map(),
+    },
     pairs: {
       ids: Int32Array.from(
         documents.flatMap((text, row) =>

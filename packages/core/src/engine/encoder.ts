@@ -66,7 +66,11 @@ export class Encoder {
 
 /** Of a request whose documents are all known. */
 const NOTHING: EncodedRequest = {
-  documents: [],
+  documents: {
+    firstPairs: Int32Array.of(0),
+    truncated: new Uint8Array(0),
+    failures: new Map(),
+  },
   pairs: {
     ids: new Int32Array(0),
     offsets: Int32Array.of(0),

@@ -30,15 +30,17 @@ function asBytesTellIt(text: string): string {
  * pairs ({@link isSamePair}). FNV-1a over ids, 30 bits, which are small integers to V8.
  */
 export function pairHashes({ ids, offsets, secondStarts }: EncodedPairs): Int32Array<ArrayBuffer> {
-  return Int32Array.from(secondStarts, (secondStart, pair) => {
-    let sum = Math.imul(0x811c9dc5 ^ secondStart, FNV_PRIME);
+  const hashes = new Int32Array(secondStarts.length);
+  for (let pair = 0; pair < hashes.length; pair++) {
+    let sum = Math.imul(0x811c9dc5 ^ secondStarts[pair]!, FNV_PRIME);
     for (let i = offsets[pair]!; i < offsets[pair + 1]!; i++) {
       sum = Math.imul(sum ^ ids[i]!, FNV_PRIME);
       // Ids are larger than bytes: their high bits must come down again.
       sum ^= sum >>> 15;
     }
-    return sum >>> 2;
-  });
+    hashes[pair] = sum >>> 2;
+  }
+  return hashes;
 }
 
 const FNV_PRIME = 0x01000193;

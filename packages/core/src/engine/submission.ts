@@ -100,6 +100,8 @@ export class QueuedPair implements WaitingPair {
   readonly submission: Submission;
   readonly index: number;
   readonly tokens: number;
+  /** Where `EqualPairs` keeps this pair. */
+  nextInChain: QueuedPair | undefined;
   #twins: QueuedPair[] | undefined;
   #logit: number | undefined;
 
@@ -107,6 +109,7 @@ export class QueuedPair implements WaitingPair {
     this.submission = submission;
     this.index = index;
     this.tokens = submission.pairs.offsets[index + 1]! - submission.pairs.offsets[index]!;
+    this.nextInChain = undefined;
   }
 
   get lane(): number {

@@ -62,10 +62,18 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
     answer: async (request) => {
       const start = performance.now();
       const answered = answer(request);
-      const { ids, offsets, secondStarts, hashes } = answered.encoded?.pairs ?? {};
+      const { pairs, documents } = answered.encoded ?? {};
+      const columns = [
+        pairs?.ids,
+        pairs?.offsets,
+        pairs?.secondStarts,
+        pairs?.hashes,
+        documents?.firstPairs,
+        documents?.truncated,
+      ];
       return {
         reply: { ...answered, durationMs: performance.now() - start },
-        transfer: [ids, offsets, secondStarts, hashes].flatMap((array) => array?.buffer ?? []),
+        transfer: columns.flatMap((column) => column?.buffer ?? []),
       };
     },
     close: async () => {},

@@ -1,6 +1,6 @@
 import type { Tensor } from "../backend/backend.ts";
-import { CoreError } from "../errors.ts";
-import type { EncodedDocument, EncodedRequest, LengthPolicy } from "../tokenize/pairs.ts";
+import { CoreError, type CoreFailure } from "../errors.ts";
+import type { EncodedRequest, LengthPolicy } from "../tokenize/pairs.ts";
 import type { ModelFacts, PointwiseFamily, PointwiseModel } from "./family.ts";
 import { SIMULATED_MODEL_TYPE, type ModelFolder } from "./folder.ts";
 
@@ -66,30 +66,29 @@ function encode(
   const queryDigest = digest(query, 0x811c9dc5);
   const offsets = [0];
   const digests: number[] = [];
-  const encoded = documents.map((document, index): EncodedDocument => {
-    const firstPair = digests.length;
+  const firstPairs = new Int32Array(documents.length + 1);
+  const truncated = new Uint8Array(documents.length);
+  const failures = new Map<number, CoreFailure>();
+  for (const [index, document] of documents.entries()) {
     if (document === "") {
-      const failure = {
-        code: "invalid_input" as const,
-        message: "must not be empty",
-        field: `documents[${index}]`,
-      };
-      return { firstPair, pairs: 0, tokens: 0, isTruncated: false, failure };
+      const field = `documents[${index}]`;
+      failures.set(index, { code: "invalid_input", message: "must not be empty", field });
+    } else {
+      const documentTokens = Math.ceil(document.length / CHARACTERS_PER_TOKEN);
+      if (documentTokens > room) truncated[index] = 1;
+      offsets.push(offsets.at(-1)! + queryTokens + Math.min(room, documentTokens));
+      digests.push(digest(document, queryDigest));
     }
-    const documentTokens = Math.ceil(document.length / CHARACTERS_PER_TOKEN);
-    const tokens = queryTokens + Math.min(room, documentTokens);
-    offsets.push(offsets.at(-1)! + tokens);
-    digests.push(digest(document, queryDigest));
-    return { firstPair, pairs: 1, tokens, isTruncated: documentTokens > room };
-  });
+    firstPairs[index + 1] = digests.length;
+  }
   const ids = new Int32Array(offsets.at(-1)!);
   digests.forEach((value, pair) => (ids[offsets[pair]!] = value));
   const pairs = {
     ids,
-    offsets: Int32Array.from(offsets),
+    offsets: new Int32Array(offsets),
     secondStarts: new Int32Array(digests.length),
   };
-  return { pairs, documents: encoded };
+  return { pairs, documents: { firstPairs, truncated, failures } };
 }
 
 /** FNV-1a over UTF-16 units, 31 bits (Fowler, Noll and Vo). */

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import type { CoreFailure } from "../errors.ts";
 import { openModelFolder, type ModelFolder } from "../model/folder.ts";
 import { boxFolder, xlmRobertaFolder } from "../test-models.ts";
 import {
@@ -29,6 +30,22 @@ function encode(
   return encodePairs(query, documents, policy, { tokenizer, template, maxTokens });
 }
 
+/** The columns as one object a document. */
+function documentsOf({ pairs: { offsets }, documents }: EncodedRequest): {
+  pairs: number;
+  tokens: number;
+  isTruncated: boolean;
+  failure: CoreFailure | undefined;
+}[] {
+  const { firstPairs, truncated, failures } = documents;
+  return Array.from(truncated, (flag, index) => ({
+    pairs: firstPairs[index + 1]! - firstPairs[index]!,
+    tokens: offsets[firstPairs[index + 1]!]! - offsets[firstPairs[index]!]!,
+    isTruncated: flag === 1,
+    failure: failures.get(index),
+  }));
+}
+
 function rows({ pairs }: EncodedRequest): number[][] {
   return Array.from(pairs.secondStarts, (_, row) =>
     Array.from(pairs.ids.subarray(pairs.offsets[row], pairs.offsets[row + 1])),
@@ -40,11 +57,11 @@ test("a pair is [CLS] query [SEP] document [SEP], with type 1 from the document 
   const [query, document] = [tokenizer.encode("red bike"), tokenizer.encode("a blue car")];
   expect(rows(request)).toEqual([[CLS, ...query, SEP, ...document, SEP]]);
   expect(request.pairs.secondStarts[0]).toBe(query.length + 2);
-  expect(request.documents[0]).toEqual({
-    firstPair: 0,
+  expect(documentsOf(request)[0]).toEqual({
     pairs: 1,
     tokens: query.length + document.length + 3,
     isTruncated: false,
+    failure: undefined,
   });
 });
 
@@ -52,13 +69,16 @@ test("a long document is cut to the model's length and marked", () => {
   const request = encode("red bike", ["wheel ".repeat(100)]);
   expect(rows(request)[0]).toHaveLength(32);
   expect(rows(request)[0]!.at(-1)).toBe(SEP);
-  expect(request.documents[0]).toMatchObject({ tokens: 32, isTruncated: true });
+  expect(documentsOf(request)[0]).toMatchObject({ tokens: 32, isTruncated: true });
 });
 
 test("maxTokensPerDocument cuts the document before anything else", () => {
   const query = tokenizer.encode("red bike");
   const request = encode("red bike", ["wheel ".repeat(100)], { maxTokensPerDocument: 4 });
-  expect(request.documents[0]).toMatchObject({ tokens: query.length + 4 + 3, isTruncated: true });
+  expect(documentsOf(request)[0]).toMatchObject({
+    tokens: query.length + 4 + 3,
+    isTruncated: true,
+  });
 });
 
 test("split covers the whole document, in parts that each hold the query", () => {
@@ -68,12 +88,12 @@ test("split covers the whole document, in parts that each hold the query", () =>
   const parts = rows(request).map((row) => row.slice(query.length + 2, -1));
   expect(parts.flat()).toEqual(tokenizer.encode(text));
   expect(parts.length).toBeGreaterThan(2);
-  expect(request.documents[0]).toMatchObject({ pairs: parts.length, isTruncated: false });
+  expect(documentsOf(request)[0]).toMatchObject({ pairs: parts.length, isTruncated: false });
 });
 
 test("refuse, too many parts, no text and lone surrogates fail the one document, by code", () => {
   const refused = encode("red bike", ["a car", "wheel ".repeat(100)], { longDocuments: "refuse" });
-  expect(refused.documents.map((document) => document.failure?.code)).toEqual([
+  expect(documentsOf(refused).map(({ failure }) => failure?.code)).toEqual([
     undefined,
     "document_too_long",
   ]);
@@ -81,14 +101,14 @@ test("refuse, too many parts, no text and lone surrogates fail the one document,
   const split = encode("red bike", [long, "", "   ", "x\uD800", "fine"], {
     longDocuments: "split",
   });
-  expect(split.documents.map((document) => document.failure?.code)).toEqual([
+  expect(documentsOf(split).map(({ failure }) => failure?.code)).toEqual([
     "document_too_long",
     "invalid_input",
     "invalid_input",
     "invalid_input",
     undefined,
   ]);
-  expect(split.documents[3]!.failure?.field).toBe("documents[3]");
+  expect(documentsOf(split)[3]!.failure?.field).toBe("documents[3]");
   expect(rows(split)).toHaveLength(1);
 });
 
@@ -97,8 +117,8 @@ test("white space alone is no text, also to a tokenizer that makes tokens of it"
   const unigram = new TextTokenizer(tokenizerJson, tokenizerConfig);
   expect(unigram.encode("  ")).not.toEqual([]);
   const model = { tokenizer: unigram, template: parsePairTemplate(tokenizerJson), maxTokens: 32 };
-  const { documents } = encodePairs("red bike", ["  ", "\n\u00a0", "a car"], {}, model);
-  expect(documents.map(({ failure }) => failure?.code)).toEqual([
+  const request = encodePairs("red bike", ["  ", "\n\u00a0", "a car"], {}, model);
+  expect(documentsOf(request).map(({ failure }) => failure?.code)).toEqual([
     "invalid_input",
     "invalid_input",
     undefined,
@@ -107,8 +127,10 @@ test("white space alone is no text, also to a tokenizer that makes tokens of it"
 
 test("a query that is cut is said, refused with refuse, and whole in split where the pair fits", () => {
   const long = "red bike ".repeat(40);
-  expect(encode(long, ["a car"], {}).documents[0]).toMatchObject({ isTruncated: true });
-  expect(encode(long, ["a car"], { longDocuments: "refuse" }).documents[0]?.failure).toMatchObject({
+  expect(documentsOf(encode(long, ["a car"], {}))[0]).toMatchObject({ isTruncated: true });
+  expect(
+    documentsOf(encode(long, ["a car"], { longDocuments: "refuse" }))[0]?.failure,
+  ).toMatchObject({
     code: "document_too_long",
   });
   const half = "red bike ".repeat(9).trim();
@@ -116,16 +138,16 @@ test("a query that is cut is said, refused with refuse, and whole in split where
     encode(half, ["a car"], policy),
   );
   expect(rows(split!)).toEqual(rows(plain!));
-  expect(split!.documents[0]).toMatchObject({ pairs: 1, isTruncated: false });
+  expect(documentsOf(split!)[0]).toMatchObject({ pairs: 1, isTruncated: false });
 });
 
 test("split keeps the whole query in each part with only_second, and refuses one that leaves no room", () => {
   const query = "red bike ".repeat(10).trim();
   const whole = tokenizer.encode(query).length;
   const policy = { longDocuments: "split", truncation: "only_second" } as const;
-  const { pairs, documents } = encode(query, ["a blue car ".repeat(20)], policy);
-  expect(documents[0]!.pairs).toBeGreaterThan(1);
-  for (const second of pairs.secondStarts) expect(second).toBe(whole + 2);
+  const request = encode(query, ["a blue car ".repeat(20)], policy);
+  expect(documentsOf(request)[0]!.pairs).toBeGreaterThan(1);
+  for (const second of request.pairs.secondStarts) expect(second).toBe(whole + 2);
   const long = "red bike ".repeat(40);
   expect(() => encode(long, ["car"], policy)).toThrow(
     expect.objectContaining({ code: "query_too_long" }),
@@ -134,7 +156,7 @@ test("split keeps the whole query in each part with only_second, and refuses one
 
 test("refuse takes a document that fits once it is cut to maxTokensPerDocument", () => {
   const policy = { longDocuments: "refuse", maxTokensPerDocument: 5 } as const;
-  const [document] = encode("red bike", ["a blue car ".repeat(20)], policy).documents;
+  const [document] = documentsOf(encode("red bike", ["a blue car ".repeat(20)], policy));
   expect(document).toMatchObject({ pairs: 1, isTruncated: true });
   expect(document!.failure).toBeUndefined();
 });

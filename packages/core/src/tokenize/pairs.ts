@@ -27,21 +27,19 @@ export interface EncodedPairs {
   readonly hashes?: Int32Array<ArrayBuffer>;
 }
 
-/** What became of one document: its run of pairs, or why it has none. */
-export interface EncodedDocument {
-  readonly firstPair: number;
-  /** 1; more if it was split; 0 if it failed. */
-  readonly pairs: number;
-  /** Tokens that the model will read for it, query and special tokens included. */
-  readonly tokens: number;
-  /** Some of the document's text, or of the query's beside it, will not be read. */
-  readonly isTruncated: boolean;
-  readonly failure?: CoreFailure;
+/** What became of a request's documents, in columns, which cross threads at a tenth of what an object for each would cost. */
+export interface EncodedDocuments {
+  /** Document i has the pairs `firstPairs[i] … firstPairs[i + 1]`: one; more if it was split; none if it failed. */
+  readonly firstPairs: Int32Array<ArrayBuffer>;
+  /** 1 where some of the document's text, or of the query's beside it, will not be read. */
+  readonly truncated: Uint8Array<ArrayBuffer>;
+  /** Why a document failed, by its place. */
+  readonly failures: ReadonlyMap<number, CoreFailure>;
 }
 
 export interface EncodedRequest {
   readonly pairs: EncodedPairs;
-  readonly documents: readonly EncodedDocument[];
+  readonly documents: EncodedDocuments;
 }
 
 /** A document split in more parts than this is refused: one pair in the queue is one unit of work. */
@@ -70,23 +68,22 @@ export function encodePairs(
     queryIds(query, policy, room, model.tokenizer),
     room,
   );
-  const encoded = documents.map((document, index): EncodedDocument => {
-    const firstPair = encoder.pairs;
+  const firstPairs = new Int32Array(documents.length + 1);
+  const truncated = new Uint8Array(documents.length);
+  const failures = new Map<number, CoreFailure>();
+  for (const [index, document] of documents.entries()) {
     try {
       if (!document.isWellFormed()) throw new CoreError("invalid_input", "has a lone surrogate");
       // Some tokenizers make tokens of white space, and what is left out of one text would be scored in another.
       if (document.trim() === "") throw new CoreError("invalid_input", NO_TEXT);
-      const { tokens, isTruncated } = encoder.add(
-        documentIds(document, policy, room, model.tokenizer),
-        policy,
-      );
-      return { firstPair, pairs: encoder.pairs - firstPair, tokens, isTruncated };
+      const ids = documentIds(document, policy, room, model.tokenizer);
+      if (encoder.add(ids, policy)) truncated[index] = 1;
     } catch (error) {
-      const failure = { ...toFailure(error, "invalid_input"), field: `documents[${index}]` };
-      return { firstPair, pairs: 0, tokens: 0, isTruncated: false, failure };
+      failures.set(index, { ...toFailure(error, "invalid_input"), field: `documents[${index}]` });
     }
-  });
-  return { pairs: encoder.finish(), documents: encoded };
+    firstPairs[index + 1] = encoder.pairs;
+  }
+  return { pairs: encoder.finish(), documents: { firstPairs, truncated, failures } };
 }
 
 /** Of what is no text at all nothing but that is left by the time it gets here. */
@@ -158,24 +155,27 @@ class PairEncoder {
     return this.#secondStarts.length;
   }
 
-  /** Adds a document's pair, or its pairs if it is to be split. */
-  add(document: DocumentIds, policy: LengthPolicy): { tokens: number; isTruncated: boolean } {
+  /**
+   * Adds a document's pair, or its pairs if it is to be split.
+   *
+   * @returns whether some of its text, or of the query's beside it, is left out.
+   */
+  add(document: DocumentIds, policy: LengthPolicy): boolean {
     if (document.ids.length === 0) {
       throw new CoreError("invalid_input", "has no token that the model knows how to read");
     }
-    const before = this.#ids.length;
     const isTruncated =
       policy.longDocuments === "split"
         ? this.#addParts(document, policy)
         : this.#addWhole(document, policy);
-    return { tokens: this.#ids.length - before, isTruncated: isTruncated || document.isCapped };
+    return isTruncated || document.isCapped;
   }
 
   finish(): EncodedPairs {
     return {
-      ids: Int32Array.from(this.#ids),
-      offsets: Int32Array.from(this.#offsets),
-      secondStarts: Int32Array.from(this.#secondStarts),
+      ids: new Int32Array(this.#ids),
+      offsets: new Int32Array(this.#offsets),
+      secondStarts: new Int32Array(this.#secondStarts),
     };
   }
 
