@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { Intake } from "./intake.ts";
+import { Intake, type JobSize } from "./intake.ts";
 
 const appetite = { tokensPerRound: 4000, tokensPerMs: 10 };
 
-function after(jobs: number, job: { tokens: number; characters: number }, of = appetite): number {
+function after(jobs: number, job: JobSize, of = appetite): number {
   const intake = new Intake(of);
   for (let i = 0; i < jobs; i++) intake.after(job);
   return intake.jobs;
@@ -14,25 +14,31 @@ test("a worker that knows nothing yet takes a few jobs", () => {
 });
 
 test("three rounds of batches are in hand, whatever the jobs' size", () => {
-  expect(after(1, { tokens: 1000, characters: 4000 })).toBe(12);
-  expect(after(1, { tokens: 100, characters: 400 })).toBe(120);
-  expect(after(1, { tokens: 1_000_000, characters: 4_000_000 })).toBe(4);
+  expect(after(1, { tokens: 1000, pairs: 10, characters: 4000 })).toBe(12);
+  expect(after(1, { tokens: 100, pairs: 10, characters: 400 })).toBe(120);
+  expect(after(1, { tokens: 1_000_000, pairs: 10, characters: 4_000_000 })).toBe(4);
 });
 
 test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
   const fast = { tokensPerRound: 4000, tokensPerMs: 2000 };
-  expect(after(1, { tokens: 5000, characters: 20_000 }, fast)).toBe(120);
+  expect(after(1, { tokens: 5000, pairs: 10, characters: 20_000 }, fast)).toBe(120);
+});
+
+test("on a device that costs nothing the pairs are bounded", () => {
+  const free = { tokensPerRound: 4000, tokensPerMs: 1e9 };
+  expect(after(1, { tokens: 2500, pairs: 100, characters: 6400 }, free)).toBe(128);
+  expect(after(1, { tokens: 100, pairs: 4, characters: 256 }, free)).toBe(512);
 });
 
 test("jobs of many megabytes are taken one at a time", () => {
-  expect(after(1, { tokens: 50_000, characters: 60_000_000 })).toBe(1);
+  expect(after(1, { tokens: 50_000, pairs: 10, characters: 60_000_000 })).toBe(1);
 });
 
 test("it follows the jobs when they change", () => {
   const intake = new Intake(appetite);
-  intake.after({ tokens: 10_000, characters: 40_000 });
+  intake.after({ tokens: 10_000, pairs: 10, characters: 40_000 });
   expect(intake.jobs).toBe(4);
-  for (let i = 0; i < 60; i++) intake.after({ tokens: 100, characters: 400 });
+  for (let i = 0; i < 60; i++) intake.after({ tokens: 100, pairs: 10, characters: 400 });
   expect(intake.jobs).toBeGreaterThan(90);
 });
 
@@ -40,7 +46,7 @@ test("large jobs after thousands of tiny ones are bounded as they come", () => {
   const intake = new Intake(appetite);
   for (let i = 0; i < 1600; i++) {
     intake.begin(400);
-    intake.after({ tokens: 100, characters: 400 });
+    intake.after({ tokens: 100, pairs: 10, characters: 400 });
     intake.end(400);
   }
   let inHand = 0;

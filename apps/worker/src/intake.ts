@@ -6,6 +6,13 @@ export interface Appetite {
   readonly tokensPerMs: number;
 }
 
+/** What a job turned out to be. */
+export interface JobSize {
+  readonly tokens: number;
+  readonly pairs: number;
+  readonly characters: number;
+}
+
 /**
  * How many jobs to have in hand: enough for three rounds of full batches (one computing, one ready, one
  * on its way) or for {@link IN_HAND_MS} of work, whichever is more: a job takes some milliseconds from
@@ -20,6 +27,7 @@ export class Intake {
   readonly #atFirst: number;
   readonly #least: number;
   #tokensPerJob: number | undefined;
+  #pairsPerJob = 1;
   #charactersPerJob = 0;
   #jobsInHand = 0;
   #charactersInHand = 0;
@@ -51,7 +59,9 @@ export class Intake {
     const { tokensPerRound, tokensPerMs } = this.#appetite;
     const tokens = Math.max(ROUNDS * tokensPerRound, this.#inHandMs * tokensPerMs);
     const byTokens = Math.ceil(tokens / Math.max(1, this.#tokensPerJob));
-    return Math.max(1, Math.min(MAX_JOBS, Math.max(this.#least, byTokens), this.#byCharacters));
+    const byPairs = Math.ceil(MAX_PAIRS / Math.max(1, this.#pairsPerJob));
+    const wanted = Math.max(this.#least, Math.min(byTokens, byPairs));
+    return Math.max(1, Math.min(MAX_JOBS, wanted, this.#byCharacters));
   }
 
   /** Counts the jobs in hand by their real size, and only further ones by the mean so far. */
@@ -75,13 +85,12 @@ export class Intake {
   }
 
   /** Learns from a job's size. */
-  after(job: { readonly tokens: number; readonly characters: number }): void {
-    const mean = (before: number, now: number): number => 0.9 * before + 0.1 * now;
-    this.#charactersPerJob = mean(
-      this.#tokensPerJob === undefined ? job.characters : this.#charactersPerJob,
-      job.characters,
-    );
-    this.#tokensPerJob = mean(this.#tokensPerJob ?? job.tokens, job.tokens);
+  after({ tokens, pairs, characters }: JobSize): void {
+    const share = this.#tokensPerJob === undefined ? 1 : 0.1;
+    const mean = (before: number, now: number): number => before + share * (now - before);
+    this.#charactersPerJob = mean(this.#charactersPerJob, characters);
+    this.#pairsPerJob = mean(this.#pairsPerJob, pairs);
+    this.#tokensPerJob = mean(this.#tokensPerJob ?? tokens, tokens);
   }
 }
 
@@ -91,5 +100,10 @@ const ROUNDS = 3;
 const IN_HAND_MS = 300;
 const MIN_JOBS = 4;
 const MAX_JOBS = 512;
+/**
+ * More than any device gets through in IN_HAND_MS. What is in hand for longer than between two collections of V8's young
+ * generation is copied by them: with 51,200 pairs a worker whose device costs nothing got a sixth less done.
+ */
+const MAX_PAIRS = 12_800;
 /** Of all jobs in hand together, up to one job more: their texts, tokens and results are a small multiple of it. */
 const MAX_CHARACTERS = 64 * 1024 * 1024;

@@ -230,7 +230,7 @@ export class ModelWorker {
           solitude: this.#options.solitude,
           careful: delivery.deaths > 0 ? { attempt: delivery, scoring: this.#careful } : undefined,
         });
-        intake.after({ tokens, characters: job.characters });
+        intake.after({ tokens, pairs: record.pairs, characters: job.characters });
         for (const pair of poison) await this.#remember(job.part?.job ?? jobId, pair);
         const outcome = await this.#settlement.completed(delivery, job, record, texts);
         this.#counts.scored(record, cached);

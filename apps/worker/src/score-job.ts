@@ -151,9 +151,14 @@ function toRecord(
   times: { queuedMs: number; totalMs: number },
 ): CompletedRecord {
   const { documents } = scored;
-  const logits = documents.map((document) =>
-    document.state === "scored" ? float32(document.logit) : null,
-  );
+  // Pushed, not mapped: of an array that might have holes JSON asks element by element.
+  const logits: (number | null)[] = [];
+  const tokens: number[] = [];
+  for (const document of documents) {
+    const isScored = document.state === "scored";
+    logits.push(isScored ? float32(document.logit) : null);
+    tokens.push(isScored ? document.tokens : 0);
+  }
   return {
     v: PROTOCOL_VERSION,
     state: "completed",
@@ -164,7 +169,7 @@ function toRecord(
     batchInvariant: facts.batchInvariant,
     logits,
     fused: scored.fused?.map((logit) => (logit === null ? null : float32(logit))),
-    tokens: documents.map((document) => (document.state === "scored" ? document.tokens : 0)),
+    tokens,
     truncated: documents.flatMap((document, index) =>
       document.state === "scored" && document.isTruncated ? [index] : [],
     ),

@@ -1,4 +1,10 @@
-import { Worker, type Job } from "bullmq";
+import {
+  Worker,
+  type Job,
+  type Processor,
+  type RedisQueueBackend,
+  type WorkerOptions,
+} from "bullmq";
 import { AskAhead } from "./ask-ahead.ts";
 
 /**
@@ -15,6 +21,11 @@ export class OneByOneWorker extends Worker {
   #peace: Promise<void> | undefined;
   #endPeace = (): void => {};
   readonly #askAhead = new AskAhead(this);
+
+  constructor(queue: string, process: Processor, options: WorkerOptions) {
+    super(queue, process, options);
+    compareAsNumber(this.backend);
+  }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
     // In place of one that was put off: this is no call of the loop's.
@@ -58,6 +69,22 @@ export class OneByOneWorker extends Worker {
       this.#endPeace();
     }
   }
+}
+
+/**
+ * BullMQ asks whether what it hears when a job is done is less than 0, which would be an error's number. Mostly it is the
+ * next job, of which JavaScript then makes a string, texts and all, and of that a number.
+ */
+function compareAsNumber(backend: RedisQueueBackend): void {
+  const execCommand = backend.execCommand.bind(backend);
+  backend.execCommand = (client, command, args): unknown => {
+    const reply: unknown = execCommand(client, command, args);
+    return command === "moveToFinished" ? (reply as Promise<unknown>).then(withValue) : reply;
+  };
+}
+
+function withValue(reply: unknown): unknown {
+  return Array.isArray(reply) ? Object.assign(reply, { valueOf: () => reply.length }) : reply;
 }
 
 /** BullMQ's type leaves out that there may be none. */

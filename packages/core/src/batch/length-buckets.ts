@@ -56,16 +56,14 @@ export class LengthBuckets<P extends InLine & { readonly tokens: number }> {
   }
 
   /** Of each length those first whose deadline comes until then, the nearest before all; then the oldest. */
-  remove(plan: Plan, until: number = -Infinity): P[] {
-    const removed: P[] = [];
+  moveTo(batch: P[], plan: Plan, until: number = -Infinity): void {
     for (const { tokens, rows } of plan) {
       const line = this.#lines.get(tokens)!;
-      for (const pair of line.take(rows, until)) removed.push(pair);
+      line.moveTo(batch, rows, until);
       this.#size -= rows;
       this.#tokens -= rows * tokens;
       if (line.size === 0) this.#forget(tokens);
     }
-    return removed;
   }
 
   /** Returns the pairs that nobody wants any more. */

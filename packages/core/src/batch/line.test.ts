@@ -35,7 +35,8 @@ test("a line is what a sorted list would be, whoever comes, goes or gives up", (
           list = list.filter((pair) => !pair.isGone);
         }
         const rows = Math.floor(share * list.length);
-        const taken = line.take(rows, until);
+        const taken: Waiting[] = [];
+        line.moveTo(taken, rows, until);
         const pressing = list
           .flatMap(({ deadline = Infinity }) => (deadline <= until ? [deadline] : []))
           .toSorted((a, b) => a - b)

@@ -48,26 +48,26 @@ export class Line<P extends InLine> {
     else this.#byDeadline.push(pair.deadline, this.#gone + this.#pairs.length - 1);
   }
 
-  /** Removes `rows` pairs: those with a deadline not after `until`, the nearest first, then the oldest. */
-  take(rows: number, until: number): P[] {
-    const taken: P[] = [];
-    while (taken.length < rows && this.nearestDeadline <= until) {
+  /** Moves `rows` pairs to the batch: those with a deadline not after `until`, the nearest first, then the oldest. */
+  moveTo(batch: P[], rows: number, until: number): void {
+    let left = rows;
+    for (; left > 0 && this.nearestDeadline <= until; left--) {
       const at = this.#byDeadline.place - this.#gone;
       this.#byDeadline.pop();
-      taken.push(this.#pairs[at]!);
+      batch.push(this.#pairs[at]!);
       this.#pairs[at] = undefined;
     }
-    for (; taken.length < rows; this.#first++) {
+    for (; left > 0; this.#first++) {
       const pair = this.#pairs[this.#first];
       if (pair === undefined) continue;
-      taken.push(pair);
+      batch.push(pair);
       this.#pairs[this.#first] = undefined;
+      left--;
     }
     while (this.#first < this.#pairs.length && this.#pairs[this.#first] === undefined)
       this.#first++;
     if (2 * this.#first >= this.#pairs.length) this.#closeUp();
     this.#size -= rows;
-    return taken;
   }
 
   #closeUp(): void {

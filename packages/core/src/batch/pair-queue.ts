@@ -87,11 +87,12 @@ export class PairQueue<P extends WaitingPair> {
     else this.#hurried.delete(lane);
     const anchor = isHurried ? first.tokens : isDue ? oldest.tokens : undefined;
     const plan = planBatch(own.counts(), { ...options, anchor });
-    const batch = own.remove(plan, isHurried ? until : undefined);
+    const batch: P[] = [];
+    own.moveTo(batch, plan, isHurried ? until : undefined);
     this.#batches++;
     const company = lane <= LAST_URGENT_LANE ? [] : this.#lanes.filter((other) => other !== own);
     for (const other of company) fillUp(batch, other, options);
-    return batch.sort((a, b) => a.tokens - b.tokens);
+    return isInOrder(batch) ? batch : batch.sort((a, b) => a.tokens - b.tokens);
   }
 
   #laneOnTurn(): number | undefined {
@@ -107,6 +108,10 @@ export class PairQueue<P extends WaitingPair> {
     this.#passedOver = 0;
     return oldest;
   }
+}
+
+function isInOrder(batch: readonly WaitingPair[]): boolean {
+  return batch.every(({ tokens }, i) => i === 0 || batch[i - 1]!.tokens <= tokens);
 }
 
 export const LAST_URGENT_LANE = 2;
@@ -140,7 +145,7 @@ function fillUp<P extends WaitingPair>(
       rows--;
     }
     if (rows <= 0) return;
-    batch.push(...others.remove([{ tokens, rows }]));
+    others.moveTo(batch, [{ tokens, rows }]);
     real += rows * tokens;
   }
 }

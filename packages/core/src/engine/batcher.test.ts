@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { CostModel } from "../batch/cost.ts";
 import type { TokenBatch } from "../batch/pack.ts";
@@ -164,9 +165,11 @@ function heldDevice(): { device: Device; batches: number[][]; answer: () => Prom
     return new Promise((resolve) => underWay.push(() => resolve(reply)));
   };
   const inFlightUpTo = (): number => underWay.length;
+  /** Once what has been asked for is under way. */
   const answer = async (): Promise<void> => {
+    await turn();
     underWay.shift()?.();
-    await new Promise(setImmediate);
+    await turn();
   };
   return { device: { name: "fake", inFlightUpTo, run } as unknown as Device, batches, answer };
 }
@@ -177,6 +180,7 @@ test("what has a near deadline is in the next batch, and what has a far one wait
   const { device, batches, answer } = heldDevice();
   const batcher = batcherOf([device]);
   const others = batcher.score(pairsOf(bulk), {});
+  await turn();
   const now = Date.now();
   const far = batcher.score(pairsOf([30]), { deadline: now + 3_600_000 });
   const later = batcher.score(pairsOf([20]), { deadline: now + 600 });
@@ -202,6 +206,7 @@ test("a pair that was scored a moment ago is not scored again where scores are k
     const first = batcher.score(shared([7, 8]), {});
     await answer();
     const second = batcher.score(shared([8, 9]), { lane: 0 });
+    await turn();
     const sent = batches.slice(1).flat();
     expect(sent).toEqual(remembersScored ? [9] : [8, 9]);
     await answer();
@@ -221,6 +226,7 @@ test("of the pairs scored a moment ago only the last are remembered", async () =
   const order = batches.flat();
   const sent = batches.length;
   const again = batcher.score(shared([order[0]!, order[1]!, order.at(-1)!]), {});
+  await turn();
   expect(batches.slice(sent).flat()).toEqual([order[0]]);
   await answer();
   expect([...(await again).logits]).toEqual([order[0], order[1], order.at(-1)]);
@@ -231,6 +237,7 @@ test("a pair with a near deadline does not lean on an equal one that has time", 
   const batcher = batcherOf([device]);
   const deadline = Date.now() + 300;
   const others = batcher.score(shared(bulk), {});
+  await turn();
   const urgent = batcher.score(shared([1_199]), { deadline });
   const patient = batcher.score(shared([1_199]), {});
   const sent = batches.length;

@@ -36,6 +36,7 @@ export class Batcher {
   readonly #harmless: () => TokenBatch;
   #meanBatchMs = READY_MS;
   #meanLength = 128;
+  #willFill = false;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
     this.#devices = devices;
@@ -80,13 +81,23 @@ export class Batcher {
     });
     const count = pairs.offsets.length - 1;
     for (let index = 0; index < count; index++) this.#add(new QueuedPair(submission, index));
-    this.#fillDevices();
+    this.#fillSoon();
     return submission.done;
   }
 
   #add(pair: QueuedPair): void {
     if (pair.submission.isSettled) return;
     if (!this.#equal.share(pair)) this.#queue.add(pair);
+  }
+
+  /** Once all that has come in this turn of the event loop is in the queue: a batch can choose from more then. */
+  #fillSoon(): void {
+    if (this.#willFill) return;
+    this.#willFill = true;
+    process.nextTick(() => {
+      this.#willFill = false;
+      this.#fillDevices();
+    });
   }
 
   #fillDevices(): void {
@@ -105,7 +116,7 @@ export class Batcher {
         now: Date.now(),
       });
       if (batch.length === 0) return;
-      void this.#run(device, batch).finally(() => this.#fillDevices());
+      void this.#run(device, batch).finally(() => this.#fillSoon());
     }
   }
 

@@ -22,9 +22,11 @@ export class ThreadChannel<Ready, Request, Reply> {
   readonly #worker: Worker;
   readonly #pending = new Map<
     number,
-    { resolve: (reply: Reply) => void; reject: (error: CoreError) => void }
+    { resolve: (reply: Reply) => void; reject: (error: unknown) => void }
   >();
   readonly #exited: Promise<void>;
+  /** Calls of this turn of the event loop: they travel together, since each message may have to wake the thread. */
+  #outbox: Letter<Request>[] = [];
   #nextId = 0;
   #death: CoreError | undefined;
   readonly #ready = new Deferred<Ready>();
@@ -61,14 +63,49 @@ export class ThreadChannel<Ready, Request, Reply> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, request, lane }, [...transfer]);
+      if (this.#outbox.length === 0) process.nextTick(() => this.#send());
+      this.#outbox.push({ call: { id, request, lane }, transfer });
     });
   }
 
   /** Lets the thread end what it is doing, free its session, and exit. */
   async close(): Promise<void> {
-    if (this.#death === undefined) this.#worker.postMessage({ close: true });
+    this.#send();
+    if (this.#death === undefined) this.#post([{ call: { close: true }, transfer: [] }]);
     await this.#exited;
+  }
+
+  #send(): void {
+    const outbox = this.#outbox;
+    this.#outbox = [];
+    if (outbox.length === 0) return;
+    try {
+      this.#post(outbox);
+    } catch {
+      // Something in one of them cannot be sent: that is its own failure.
+      for (const letter of outbox) this.#sendAlone(letter);
+    }
+  }
+
+  #sendAlone(letter: Letter<Request>): void {
+    try {
+      this.#post([letter]);
+    } catch (error) {
+      const { id } = letter.call as { id: number };
+      this.#pending.get(id)?.reject(error);
+      this.#pending.delete(id);
+    }
+  }
+
+  #post(letters: readonly Letter<Request>[]): void {
+    // Pushed, not mapped: an array that might have holes is cloned element by element.
+    const calls: ThreadCall<Request>[] = [];
+    const transfers: Transferable[] = [];
+    for (const { call, transfer } of letters) {
+      calls.push(call);
+      transfers.push(...transfer);
+    }
+    this.#worker.postMessage(calls, transfers);
   }
 
   #receive(message: ThreadMessage<Ready, Reply>): void {
@@ -92,6 +129,11 @@ export class ThreadChannel<Ready, Request, Reply> {
   }
 }
 
+interface Letter<Request> {
+  readonly call: ThreadCall<Request>;
+  readonly transfer: readonly Transferable[];
+}
+
 type ThreadMessage<Ready, Reply> =
   | { readonly ready: Ready }
   | { readonly failedToStart: CoreFailure }
@@ -100,9 +142,6 @@ type ThreadMessage<Ready, Reply> =
 type Answer<Reply> =
   | { readonly id: number; readonly reply: Reply }
   | { readonly id: number; readonly failure: CoreFailure };
-
-/** The main thread must hear in time to send more: it keeps some 15 ms of batches ready (`Batcher`). */
-const LONGEST_HOLD_MS = 8;
 
 /** What a thread offers to its channel. */
 export interface ThreadService<Ready, Request, Reply> {
@@ -113,6 +152,8 @@ export interface ThreadService<Ready, Request, Reply> {
     /** Whether this one may travel with the answer to the call that is next. Default: it may not. */
     mayWaitFor?: (next: Request) => boolean;
   }>;
+  /** For how long, in milliseconds, an answer may wait for others that it travels with. */
+  readonly longestHoldMs: number;
   close(): Promise<void>;
   /** The code of an error that `answer` throws without one. */
   readonly fallback: CoreErrorCode;
@@ -133,6 +174,9 @@ export async function serveThread<Data, Ready, Request, Reply>(
   }
   // One at a time: a thread computes, so a second call at once would only delay the first.
   const waiting = new WaitingCalls<Request>();
+  const receive = (calls: readonly ThreadCall<Request>[]): void => {
+    for (const call of calls) waiting.push(call);
+  };
   let isBusy = false;
   let answers: Answer<Reply>[] = [];
   let transfers: Transferable[] = [];
@@ -155,7 +199,7 @@ export async function serveThread<Data, Ready, Request, Reply>(
         const { reply, transfer, ...answer } = await service.answer(call.request);
         const now = performance.now();
         if (answers.length === 0) heldSince = now;
-        const mayWait = call.lane > LAST_URGENT_LANE && now - heldSince < LONGEST_HOLD_MS;
+        const mayWait = call.lane > LAST_URGENT_LANE && now - heldSince < service.longestHoldMs;
         if (mayWait) mayWaitFor = answer.mayWaitFor;
         answers.push({ id: call.id, reply });
         transfers.push(...transfer);
@@ -164,7 +208,7 @@ export async function serveThread<Data, Ready, Request, Reply>(
       }
       // The thread was blocked meanwhile: see what has come, an urgent call perhaps.
       for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
-        waiting.push(got.message as ThreadCall<Request>);
+        receive(got.message as readonly ThreadCall<Request>[]);
       }
       call = waiting.next();
       const next = call !== undefined && "request" in call ? call.request : undefined;
@@ -172,8 +216,8 @@ export async function serveThread<Data, Ready, Request, Reply>(
     }
     isBusy = false;
   };
-  port.on("message", (call: ThreadCall<Request>) => {
-    waiting.push(call);
+  port.on("message", (calls: readonly ThreadCall<Request>[]) => {
+    receive(calls);
     if (!isBusy) void serve();
   });
   port.postMessage({ ready: service.ready });

@@ -79,6 +79,7 @@ await serveThread<EmbedData, EmbedFacts, EmbedRequest, EmbedReply>(
     return {
       ready: { device: session.facts.device },
       fallback: "inference_failed",
+      longestHoldMs: 0,
       answer: async ({ texts }) => {
         const encoded = texts.map((text, index) => ({ index, ids: encode(text) }));
         encoded.sort((a, b) => a.ids.length - b.ids.length);

@@ -18,6 +18,8 @@ export interface InferReply {
 
 /** Of longer passes the news is dear, and sending it cheap; and behind a longer one it would be late. */
 const SHORT_PASS_MS = 10;
+/** The main thread must hear in time to send more: it keeps some 15 ms of batches ready (`Batcher`). */
+const LONGEST_HOLD_MS = 8;
 
 await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ folder, backend }) => {
   const model = openModel(folder);
@@ -26,6 +28,7 @@ await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ fold
   return {
     ready: session.facts,
     fallback: "inference_failed",
+    longestHoldMs: LONGEST_HOLD_MS,
     answer: async (batch) => {
       const start = performance.now();
       const batchTokens = batch.ids.length;

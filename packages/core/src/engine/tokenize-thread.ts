@@ -27,6 +27,9 @@ export interface TokenizeData {
   readonly withHashes: boolean;
 }
 
+/** A device may have nothing else to do. But of requests that take microseconds the messages are the dearest part. */
+const LONGEST_HOLD_MS = 1;
+
 await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (data) => {
   const model = openModel(data.folder);
   const held = new Map<number, { texts: Texts; policy: LengthPolicy }>();
@@ -59,6 +62,7 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
   return {
     ready: null,
     fallback: "invalid_input",
+    longestHoldMs: LONGEST_HOLD_MS,
     answer: async (request) => {
       const start = performance.now();
       const answered = answer(request);
@@ -71,11 +75,20 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
         documents?.firstPairs,
         documents?.truncated,
       ];
+      const durationMs = performance.now() - start;
       return {
-        reply: { ...answered, durationMs: performance.now() - start },
+        reply: { ...answered, durationMs },
         transfer: columns.flatMap((column) => column?.buffer ?? []),
+        mayWaitFor: (next) => durationMs * (sizeOf(next) / sizeOf(request)) < LONGEST_HOLD_MS,
       };
     },
     close: async () => {},
   };
 });
+
+/** In characters or bytes; infinite where only reading it would tell. */
+function sizeOf(request: TokenizeRequest): number {
+  if ("ticket" in request) return Infinity;
+  const { texts } = "hold" in request ? request.hold : request.encode;
+  return "json" in texts && texts.isGzip !== true ? texts.json.length : Infinity;
+}
