@@ -120,8 +120,12 @@ function rank(record: CompletedRecord): RankedDocument[] {
   for (let index = 0; index < logits.length; index++) {
     if (logits[index] !== null) order.push(index);
   }
-  // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart.
-  order.sort((a, b) => relevance[b]! - relevance[a]! || a - b);
+  // By logit, not score: far out a sigmoid rounds to 1 and would tie what the model told apart. (And by comparing, not
+  // subtracting: V8 would make an object of each difference.)
+  order.sort((a, b) => {
+    const [first, second] = [relevance[a]!, relevance[b]!];
+    return first > second ? -1 : first < second ? 1 : a - b;
+  });
   const scored = order.slice(0, record.topN).map((index): ScoredDocument => {
     const id = ids?.[index] ?? undefined;
     const text = texts?.[index];

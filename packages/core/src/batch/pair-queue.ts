@@ -88,11 +88,13 @@ export class PairQueue<P extends WaitingPair> {
     const anchor = isHurried ? first.tokens : isDue ? oldest.tokens : undefined;
     const plan = planBatch(own.counts(), { ...options, anchor });
     const batch: P[] = [];
-    own.moveTo(batch, plan, isHurried ? until : undefined);
+    const shortestFirst = plan.toSorted((a, b) => a.tokens - b.tokens);
+    own.moveTo(batch, shortestFirst, isHurried ? until : undefined);
     this.#batches++;
-    const company = lane <= LAST_URGENT_LANE ? [] : this.#lanes.filter((other) => other !== own);
-    for (const other of company) fillUp(batch, other, options);
-    return isInOrder(batch) ? batch : batch.sort((a, b) => a.tokens - b.tokens);
+    if (lane <= LAST_URGENT_LANE) return batch;
+    const pairs = batch.length;
+    for (const other of this.#lanes) if (other !== own) fillUp(batch, other, options);
+    return batch.length === pairs ? batch : batch.sort((a, b) => a.tokens - b.tokens);
   }
 
   #laneOnTurn(): number | undefined {
@@ -108,10 +110,6 @@ export class PairQueue<P extends WaitingPair> {
     this.#passedOver = 0;
     return oldest;
   }
-}
-
-function isInOrder(batch: readonly WaitingPair[]): boolean {
-  return batch.every(({ tokens }, i) => i === 0 || batch[i - 1]!.tokens <= tokens);
 }
 
 export const LAST_URGENT_LANE = 2;
