@@ -22,6 +22,8 @@ export class ResultStore {
   readonly #replication: Replication;
   readonly #settle: Script;
   readonly #end: Script;
+  /** Records that are on their way. */
+  #settling = 0;
 
   constructor(redis: Redis, keys: Keys) {
     this.#redis = redis;
@@ -40,8 +42,12 @@ export class ResultStore {
    */
   async settle(job: SettledJob & Lease, record: ResultRecord): Promise<SettleOutcome> {
     const keys = this.#keys.model(job.model);
-    const outcome = await this.#confirmed(keys.base, () =>
-      this.#settle(
+    const isAlone = this.#settling++ === 0;
+    const outcome = await this.#confirmed(keys.base, () => {
+      // Redis sends first to the client that it has had something for last. Who waits for a lone job's news shall have it
+      // before this worker, which then has more to do than the two cores of a small machine can beside it.
+      if (isAlone) this.#redis.exists(keys.lock(job.queue, job.jobId)).catch(() => {});
+      return this.#settle(
         keys.lock(job.queue, job.jobId),
         keys.result(job.jobId),
         keys.payload(job.jobId),
@@ -52,8 +58,8 @@ export class ResultStore {
         job.replyTo === undefined ? "" : this.#keys.ended(job.replyTo),
         job.jobId,
         isDeadLetter(record) ? 1 : 0,
-      ),
-    );
+      );
+    }).finally(() => this.#settling--);
     if (outcome === LOST_LOCK) return "lost_lock";
     if (outcome !== WRITTEN) return "already_settled";
     await this.#freePast(job);
