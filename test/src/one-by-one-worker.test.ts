@@ -80,6 +80,17 @@ test("while a lone job is worked on, those that come are taken too, up to the co
   expect(most).toBe(3);
 });
 
+test("no string is made of the next job to see whether it is an error's number", async () => {
+  await add(5);
+  const join = vi.spyOn(Array.prototype, "join");
+  let done = 0;
+  consume(1, async () => void done++);
+  await expect.poll(() => done).toBe(5);
+  const joined = join.mock.results.map(({ value }) => String(value));
+  join.mockRestore();
+  expect(joined.filter((text) => text.includes("rerank"))).toEqual([]);
+});
+
 test("a worker that closes takes no job after that", async () => {
   let end = (): void => {};
   const ended = new Promise<void>((resolve) => (end = resolve));

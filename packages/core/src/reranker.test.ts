@@ -191,6 +191,19 @@ describe("requests", () => {
     await expect(reranker.score({ texts })).rejects.toMatchObject({ code: "invalid_input", field });
   });
 
+  test("a request that cannot cross to a thread does not take those with it that were to travel along", async () => {
+    const [first, odd, last] = await Promise.allSettled(
+      [short.slice(0, 2), [() => "no text"] as unknown as string[], short.slice(2, 4)].map(
+        (documents) => reranker.score({ texts: { query, documents } }),
+      ),
+    );
+    expect([first!.status, odd!.status, last!.status]).toEqual([
+      "fulfilled",
+      "rejected",
+      "fulfilled",
+    ]);
+  });
+
   test("an abort ends the wait, and what it waited for", async () => {
     const controller = new AbortController();
     const waiting = reranker.score(

@@ -10,7 +10,7 @@ import {
 } from "../errors.ts";
 import { LAST_URGENT_LANE } from "../batch/pair-queue.ts";
 import { Deferred } from "./deferred.ts";
-import { WaitingCalls, type ThreadCall } from "./waiting-calls.ts";
+import { WaitingCalls, type RequestCall, type ThreadCall } from "./waiting-calls.ts";
 
 /**
  * Calls into a worker thread: one request, one reply, any number under way.
@@ -71,7 +71,7 @@ export class ThreadChannel<Ready, Request, Reply> {
   /** Lets the thread end what it is doing, free its session, and exit. */
   async close(): Promise<void> {
     this.#send();
-    if (this.#death === undefined) this.#post([{ call: { close: true }, transfer: [] }]);
+    if (this.#death === undefined) this.#worker.postMessage([{ close: true }]);
     await this.#exited;
   }
 
@@ -91,7 +91,7 @@ export class ThreadChannel<Ready, Request, Reply> {
     try {
       this.#post([letter]);
     } catch (error) {
-      const { id } = letter.call as { id: number };
+      const { id } = letter.call;
       this.#pending.get(id)?.reject(error);
       this.#pending.delete(id);
     }
@@ -99,7 +99,7 @@ export class ThreadChannel<Ready, Request, Reply> {
 
   #post(letters: readonly Letter<Request>[]): void {
     // Pushed, not mapped: an array that might have holes is cloned element by element.
-    const calls: ThreadCall<Request>[] = [];
+    const calls: RequestCall<Request>[] = [];
     const transfers: Transferable[] = [];
     for (const { call, transfer } of letters) {
       calls.push(call);
@@ -130,7 +130,7 @@ export class ThreadChannel<Ready, Request, Reply> {
 }
 
 interface Letter<Request> {
-  readonly call: ThreadCall<Request>;
+  readonly call: RequestCall<Request>;
   readonly transfer: readonly Transferable[];
 }
 

@@ -1,9 +1,13 @@
 import { OTHERS_TURN } from "../batch/pair-queue.ts";
 
 /** What a channel posts to its thread. */
-export type ThreadCall<Request> =
-  | { readonly id: number; readonly request: Request; readonly lane: number }
-  | { readonly close: true };
+export type ThreadCall<Request> = RequestCall<Request> | { readonly close: true };
+
+export interface RequestCall<Request> {
+  readonly id: number;
+  readonly request: Request;
+  readonly lane: number;
+}
 
 /** Whose turn it is: the most urgent, unless the first has been overtaken often enough. Closing comes last. */
 export class WaitingCalls<Request> {
