@@ -19,8 +19,8 @@ function removeFolders(): void {
 }
 
 /**
- * Requests of documents of 64 bytes, no two alike: passages cut from one long page, as a pipeline's chunker does it. Making
- * each of its own letters would take a tenth of this process's time, which is the producer's.
+ * Requests of documents of 64 bytes, no two alike: passages cut from one long page, as a pipeline's chunker does it. Padding
+ * each to its length would take a tenth of this process's time, which is the producer's.
  */
 export function* shortRequests(
   requests: number,

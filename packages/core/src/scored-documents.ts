@@ -19,7 +19,6 @@ export function toScored(
   { pairs: { offsets }, documents: { firstPairs, truncated, failures } }: EncodedRequest,
   scores: PairScores,
 ): ScoredDocument[] {
-  // Pushed, not mapped: of an array that might have holes JSON and other threads ask element by element.
   const documents: ScoredDocument[] = [];
   for (let index = 0; index < truncated.length; index++) {
     const [first, end] = [firstPairs[index]!, firstPairs[index + 1]!];

@@ -86,9 +86,9 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
   };
 });
 
-/** In characters or bytes; infinite where only reading it would tell. */
+/** In characters or bytes; NaN, which compares with nothing, where only reading it would tell. */
 function sizeOf(request: TokenizeRequest): number {
-  if ("ticket" in request) return Infinity;
+  if ("ticket" in request) return Number.NaN;
   const { texts } = "hold" in request ? request.hold : request.encode;
-  return "json" in texts && texts.isGzip !== true ? texts.json.length : Infinity;
+  return "json" in texts && texts.isGzip !== true ? texts.json.length : Number.NaN;
 }
