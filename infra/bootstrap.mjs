@@ -12,13 +12,14 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, "node_modules", ".bin");
 const stamp = join(root, "node_modules", ".rankfleet-installed");
 
+// Of the bench's producer: workers have their own (apps/worker/src/node-flags.ts). Of one size from the start, for the bench
+// also watches whether memory grows.
+const YOUNG_GENERATION = ["--min-semi-space-size=64", "--max-semi-space-size=64"];
+
 const commands = {
   demo: (args) => [[process.execPath, ["apps/cli/bin/rankfleet.mjs", "demo", ...args]]],
   chaos: (args) => [[process.execPath, ["test/dist/chaos/main.js", ...args]]],
-  // The flag is for the producer here; workers have it anyway (apps/worker/src/node-flags.ts).
-  bench: (args) => [
-    [process.execPath, ["--max-semi-space-size=64", "bench/dist/main.js", ...args]],
-  ],
+  bench: (args) => [[process.execPath, [...YOUNG_GENERATION, "bench/dist/main.js", ...args]]],
   test: (args) => [[join(bin, "vitest"), ["run", ...args]]],
   check: () => [
     [join(bin, "oxfmt"), ["--check", "."]],

@@ -152,11 +152,6 @@ export class Reranker {
       const weight = this.facts.firstStageWeight;
       return {
         documents,
-        ...(firstStageScores === undefined || weight === undefined
-          ? {}
-          : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
-        ...(texts === undefined ? {} : { texts }),
-        ...(digests === undefined ? {} : { digests }),
         pairs: scores.logits.length + pairsOf(known),
         cached: pairsOf(known),
         timings: {
@@ -164,6 +159,11 @@ export class Reranker {
           waitToTokenizeMs: tokenized - start - durationMs,
           scoreMs: performance.now() - tokenized,
         },
+        ...(firstStageScores === undefined || weight === undefined
+          ? {}
+          : { fused: fuse(documents.map(logitOf), firstStageScores, weight) }),
+        ...(texts === undefined ? {} : { texts }),
+        ...(digests === undefined ? {} : { digests }),
       };
     } finally {
       this.#underWay--;

@@ -98,12 +98,11 @@ export class Backlog {
   /** Jobs of one tick go to Redis together: a script for each would be a tenth of all that the queue costs. */
   #inCompany(model: string, job: AdmitArguments): Promise<AdmitReply> {
     const waiting = this.#waiting.get(model) ?? [];
+    this.#waiting.set(model, waiting);
     if (waiting.length === 0) {
-      this.#waiting.set(model, waiting);
       process.nextTick(() => {
-        this.#waiting.delete(model);
-        for (let from = 0; from < waiting.length; from += MOST_IN_COMPANY) {
-          void this.#admitAll(model, waiting.slice(from, from + MOST_IN_COMPANY));
+        while (waiting.length > 0) {
+          void this.#admitAll(model, waiting.splice(0, MOST_IN_COMPANY));
         }
       });
     }

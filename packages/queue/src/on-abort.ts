@@ -1,4 +1,4 @@
-const shared = new WeakMap<AbortSignal, Set<() => void>>();
+const shared = new WeakMap<AbortSignal, Listeners>();
 
 /**
  * Listens for a signal's abort beside any number of others. They share one listener of the signal: Node warns of more
@@ -7,37 +7,52 @@ const shared = new WeakMap<AbortSignal, Set<() => void>>();
  *
  * @returns what ends the listening.
  */
-export function onAbort(signal: AbortSignal, listener: () => void): () => void {
-  const listeners = shared.get(signal) ?? listenTo(signal);
-  listeners.add(listener);
-  return () => void listeners.delete(listener);
+export function onAbort(signal: AbortSignal, tell: () => void): () => void {
+  let listeners = shared.get(signal);
+  if (listeners === undefined) shared.set(signal, (listeners = new Listeners(signal)));
+  return listeners.add(tell);
 }
 
-/** What is emptied ends itself. */
-class Listeners extends Set<() => void> {
+interface Listener {
+  readonly tell: () => void;
+  /** In the list; -1 once it has gone. */
+  place: number;
+}
+
+/**
+ * A list, in no order, and not a `Set`, which thousands a second that come and go would have laid out anew all the time.
+ * In V8 each table that a Set or Map has outgrown points to the next: one that is garbage, but has reached the old
+ * generation, keeps all that follow and whatever stood in them, until the old generation is collected.
+ */
+class Listeners {
   readonly #signal: AbortSignal;
+  readonly #all: Listener[] = [];
   readonly #tellAll = (): void => {
-    for (const listener of this) listener();
+    // Who is told mostly goes, and another comes in its place.
+    for (const listener of this.#all.slice()) if (listener.place >= 0) listener.tell();
   };
 
   constructor(signal: AbortSignal) {
-    super();
     this.#signal = signal;
     signal.addEventListener("abort", this.#tellAll, { once: true });
   }
 
-  override delete(listener: () => void): boolean {
-    const wasThere = super.delete(listener);
-    if (wasThere && this.size === 0) {
-      this.#signal.removeEventListener("abort", this.#tellAll);
-      shared.delete(this.#signal);
-    }
-    return wasThere;
+  add(tell: () => void): () => void {
+    const listener: Listener = { tell, place: this.#all.length };
+    this.#all.push(listener);
+    return () => this.#remove(listener);
   }
-}
 
-function listenTo(signal: AbortSignal): Listeners {
-  const listeners = new Listeners(signal);
-  shared.set(signal, listeners);
-  return listeners;
+  #remove(listener: Listener): void {
+    if (listener.place < 0) return;
+    const last = this.#all.pop()!;
+    if (last !== listener) {
+      this.#all[listener.place] = last;
+      last.place = listener.place;
+    }
+    listener.place = -1;
+    if (this.#all.length > 0) return;
+    this.#signal.removeEventListener("abort", this.#tellAll);
+    shared.delete(this.#signal);
+  }
 }

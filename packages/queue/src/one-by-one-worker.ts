@@ -59,7 +59,7 @@ export class OneByOneWorker extends Worker {
   }
 
   override async processJob(...job: Parameters<Worker["processJob"]>): Promise<void | Job> {
-    const [, token] = job;
+    const [taken, token] = job;
     this.#hasOneToBegin = false;
     this.#inHand.add(token);
     try {
@@ -67,6 +67,8 @@ export class OneByOneWorker extends Worker {
     } finally {
       this.#inHand.delete(token);
       this.#endPeace();
+      // BullMQ's line of jobs is a chain, of which one that is garbage and old keeps all that follow: here with their texts.
+      taken.data = undefined;
     }
   }
 }

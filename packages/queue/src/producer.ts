@@ -187,7 +187,7 @@ export class JobProducer {
     }
     await this.#queues.named(queue).add(
       "rerank",
-      { ...envelope, payload },
+      { payload, ...envelope },
       {
         jobId: queueId,
         priority,

@@ -24,6 +24,7 @@ export class ResultWaiter {
   readonly #queues: JobQueues;
   readonly #channel: string;
   readonly #subscriber: Redis;
+  /** By job. */
   readonly #waiting = new Map<string, Waiting[]>();
   /** Jobs that ended before anybody waited for them. */
   readonly #missed = new Set<string>();
@@ -202,14 +203,16 @@ export class ResultWaiter {
     settle: (waiting: Waiting) => void,
     isMeant: (waiting: Waiting) => boolean = () => true,
   ): void {
-    for (const waiting of this.#waiting.get(jobId) ?? []) if (isMeant(waiting)) settle(waiting);
+    // A list of its own: who is settled leaves the other.
+    for (const waiting of (this.#waiting.get(jobId) ?? []).filter(isMeant)) settle(waiting);
   }
 
   #settle(waiting: Waiting, settle: () => void): void {
     waiting.stopListening();
-    const left = (this.#waiting.get(waiting.jobId) ?? []).filter((other) => other !== waiting);
-    if (left.length === 0) this.#waiting.delete(waiting.jobId);
-    else this.#waiting.set(waiting.jobId, left);
+    const all = this.#waiting.get(waiting.jobId) ?? [];
+    // Emptied, not replaced: what a Map has once held may stay in memory for long (see `onAbort`).
+    if (all.includes(waiting)) all.splice(all.indexOf(waiting), 1);
+    if (all.length === 0) this.#waiting.delete(waiting.jobId);
     settle();
   }
 }

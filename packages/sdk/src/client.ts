@@ -61,7 +61,7 @@ export class RerankClient {
    *   ClientClosedError; the signal's reason once it aborts, which also cancels the job if this call made it.
    */
   async rerank(request: RerankRequest, { signal }: WaitOptions = {}): Promise<RerankResult> {
-    return this.#rerank(request, { ...this.#options, signal });
+    return this.#rerank(request, { signal, ...this.#options });
   }
 
   /**
@@ -71,7 +71,7 @@ export class RerankClient {
    * @throws as `rerank`, except for what happens to the job later.
    */
   async enqueue(request: RerankRequest, { signal }: WaitOptions = {}): Promise<JobHandle> {
-    return this.#enqueue(request, { ...this.#options, signal });
+    return this.#enqueue(request, { signal, ...this.#options });
   }
 
   async #rerank(request: RerankRequest, patience: Patience): Promise<RerankResult> {
@@ -119,7 +119,7 @@ export class RerankClient {
     return streamRequests(
       // `parseRequest` refuses what is no object; spreading it here would hide that.
       (request, signal) =>
-        this.#rerank(withLane(request), { ...this.#options, isForBulk: true, signal }),
+        this.#rerank(withLane(request), { isForBulk: true, signal, ...this.#options }),
       requests,
       options,
     );
@@ -214,7 +214,7 @@ export class RerankClient {
     };
     let adding: Promise<JobHandle> | undefined;
     try {
-      return await withPatience(() => (adding = add()), { ...patience, deadlineMs });
+      return await withPatience(() => (adding = add()), patience, deadlineMs);
     } catch (error) {
       // What was under way to a Redis that is away may arrive all the same.
       if (signal?.aborted) adding?.then((job) => job.isOwn && job.cancel()).catch(() => {});
@@ -259,5 +259,7 @@ const tracer = (): Tracer => trace.getTracer("@rankfleet/sdk");
 
 function withLane(request: RerankRequest): RerankRequest {
   const isObject = typeof request === "object" && request !== null;
-  return isObject ? { ...request, priority: request.priority ?? "bulk" } : request;
+  if (!isObject || request.priority !== undefined) return request;
+  const { priority: _, ...rest } = request;
+  return { priority: "bulk", ...rest };
 }

@@ -7,23 +7,24 @@ export interface Patience extends Pick<RerankClientOptions, "whenFull" | "onWait
   /** Also while Redis is away, as a bulk does that runs for hours. */
   readonly isForBulk?: boolean;
   readonly signal?: AbortSignal | undefined;
-  readonly deadlineMs?: number | undefined;
 }
 
 /**
  * Does what needs Redis, or room in the backlog, again and again until it is there. `attempt` must be safe to
  * repeat.
  *
+ * @param deadlineMs By this host's clock, in milliseconds since 1970.
  * @throws what `attempt` throws, but for what is waited for; DeadlineExceededError; the signal's reason.
  */
 export async function withPatience<Result>(
   attempt: () => Promise<Result>,
   patience: Patience,
+  deadlineMs?: number,
 ): Promise<Result> {
-  const { signal, deadlineMs, onWait } = patience;
+  const { signal, onWait } = patience;
   for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_DELAY_MS)) {
     try {
-      return await orOver(attempt(), patience);
+      return await orOver(attempt(), signal, deadlineMs);
     } catch (error) {
       if (!isWaitedFor(error, patience)) throw error;
       const etaMs = "etaMs" in error ? (error.etaMs as number | undefined) : undefined;
@@ -40,7 +41,8 @@ export async function withPatience<Result>(
 /** What is under way, unless signal or deadline come first: with Redis away it may take long. */
 function orOver<Result>(
   underWay: Promise<Result>,
-  { signal, deadlineMs }: Pick<Patience, "signal" | "deadlineMs">,
+  signal: AbortSignal | undefined,
+  deadlineMs: number | undefined,
 ): Promise<Result> {
   if (signal === undefined && deadlineMs === undefined) return underWay;
   return new Promise((resolve, reject) => {

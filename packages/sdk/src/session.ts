@@ -8,6 +8,7 @@ import {
   JobProducer,
   JobQueues,
   ModelRegistry,
+  onAbort,
   PoisonStore,
   RedisClock,
   ResultStore,
@@ -30,7 +31,7 @@ export class Session {
   readonly deadLetters: DeadLetters;
   readonly poison: PoisonStore;
   readonly #redis: Redis;
-  readonly #underWay = new Set<(error: ClientClosedError) => void>();
+  readonly #closing = new AbortController();
   /** Until when a missing model is waited for: once, not again for each request. */
   readonly #waitUntil = new Map<string, number>();
   /** Models that are served, and revisions of one. */
@@ -124,18 +125,17 @@ export class Session {
    * for Redis to come back is then never answered. Redis's own errors become the contract's.
    */
   whileOpen<Result>(underWay: Promise<Result>): Promise<Result> {
+    const { signal } = this.#closing;
     return new Promise((resolve, reject) => {
-      this.#underWay.add(reject);
+      const stopListening = onAbort(signal, () => reject(signal.reason));
       underWay
         .then(resolve, (error: unknown) => reject(fromRedisError(error)))
-        .finally(() => this.#underWay.delete(reject));
+        .finally(stopListening);
     });
   }
 
   async close(): Promise<void> {
-    for (const reject of this.#underWay) {
-      reject(new ClientClosedError("client_closed", "the client was closed"));
-    }
+    this.#closing.abort(new ClientClosedError("client_closed", "the client was closed"));
     clearInterval(this.#watch);
     this.clock.stop();
     this.waiter.close();

@@ -114,7 +114,10 @@ class Window {
   readonly #isOrdered: boolean;
   readonly #maxPairs: number;
   readonly #maxCharacters: number;
-  readonly #ready = new Map<number, { readonly outcome: RerankOutcome; readonly size: Size }>();
+  /** To be taken, one after the other. */
+  readonly #ready: Ready[] = [];
+  /** In order: those whose turn has not come, by index. No Map, which would keep them for long: see `onAbort`. */
+  readonly #early: Record<number, Ready> = {};
   #nextIndex = 0;
   #underWay = 0;
   #pairs = 0;
@@ -129,7 +132,7 @@ class Window {
   }
 
   get isEmpty(): boolean {
-    return this.#underWay === 0 && this.#ready.size === 0;
+    return this.#underWay === 0 && this.#ready.length === 0;
   }
 
   /** A single request of any size always has room. */
@@ -147,7 +150,7 @@ class Window {
     this.#count(size, 1);
     const end = (outcome: RerankOutcome): void => {
       this.#underWay--;
-      this.#ready.set(index, { outcome, size });
+      this.#arrive({ outcome, size });
       this.wake();
     };
     run(request).then(
@@ -174,13 +177,22 @@ class Window {
   }
 
   *takeReady(): Generator<RerankOutcome> {
-    for (;;) {
-      const ready = this.#isOrdered ? this.#ready.get(this.#nextIndex) : firstOf(this.#ready);
-      if (ready === undefined) return;
-      this.#ready.delete(ready.outcome.index);
-      this.#nextIndex++;
+    for (let ready = this.#ready.shift(); ready !== undefined; ready = this.#ready.shift()) {
       this.#count(ready.size, -1);
       yield ready.outcome;
+    }
+  }
+
+  #arrive(ready: Ready): void {
+    const { index } = ready.outcome;
+    if (this.#isOrdered && index > this.#nextIndex) {
+      this.#early[index] = ready;
+      return;
+    }
+    this.#ready.push(ready);
+    for (let next = this.#early[++this.#nextIndex]; next; next = this.#early[++this.#nextIndex]) {
+      delete this.#early[this.#nextIndex];
+      this.#ready.push(next);
     }
   }
 
@@ -190,9 +202,9 @@ class Window {
   }
 }
 
-function firstOf<Value>(ready: ReadonlyMap<number, Value>): Value | undefined {
-  const [first] = ready.values();
-  return first;
+interface Ready {
+  readonly outcome: RerankOutcome;
+  readonly size: Size;
 }
 
 interface Size {

@@ -10,6 +10,7 @@ import {
 } from "../errors.ts";
 import { LAST_URGENT_LANE } from "../batch/pair-queue.ts";
 import { Deferred } from "./deferred.ts";
+import { Slots } from "./slots.ts";
 import { WaitingCalls, type RequestCall, type ThreadCall } from "./waiting-calls.ts";
 
 /**
@@ -20,14 +21,13 @@ import { WaitingCalls, type RequestCall, type ThreadCall } from "./waiting-calls
  */
 export class ThreadChannel<Ready, Request, Reply> {
   readonly #worker: Worker;
-  readonly #pending = new Map<
-    number,
-    { resolve: (reply: Reply) => void; reject: (error: unknown) => void }
-  >();
+  readonly #pending = new Slots<{
+    resolve: (reply: Reply) => void;
+    reject: (error: unknown) => void;
+  }>();
   readonly #exited: Promise<void>;
   /** Calls of this turn of the event loop: they travel together, since each message may have to wake the thread. */
   #outbox: Letter<Request>[] = [];
-  #nextId = 0;
   #death: CoreError | undefined;
   readonly #ready = new Deferred<Ready>();
 
@@ -60,9 +60,8 @@ export class ThreadChannel<Ready, Request, Reply> {
   /** @param lane Of the calls that wait in the thread, the one with the lowest lane is next. */
   call(request: Request, transfer: readonly Transferable[] = [], lane = 1): Promise<Reply> {
     if (this.#death !== undefined) return Promise.reject(this.#death);
-    const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
+      const id = this.#pending.put({ resolve, reject });
       if (this.#outbox.length === 0) process.nextTick(() => this.#send());
       this.#outbox.push({ call: { id, request, lane }, transfer });
     });
@@ -91,9 +90,7 @@ export class ThreadChannel<Ready, Request, Reply> {
     try {
       this.#post([letter]);
     } catch (error) {
-      const { id } = letter.call;
-      this.#pending.get(id)?.reject(error);
-      this.#pending.delete(id);
+      this.#pending.take(letter.call.id)?.reject(error);
     }
   }
 
@@ -112,8 +109,7 @@ export class ThreadChannel<Ready, Request, Reply> {
     if ("ready" in message) return this.#ready.resolve(message.ready);
     if ("failedToStart" in message) return this.#ready.reject(fromFailure(message.failedToStart));
     for (const answer of message.answers) {
-      const call = this.#pending.get(answer.id);
-      this.#pending.delete(answer.id);
+      const call = this.#pending.take(answer.id);
       if ("failure" in answer) call?.reject(fromFailure(answer.failure));
       else call?.resolve(answer.reply);
     }
@@ -124,8 +120,7 @@ export class ThreadChannel<Ready, Request, Reply> {
     this.#death = new CoreError("engine_crashed", message);
     this.#ready.promise.catch(() => {});
     this.#ready.reject(this.#death);
-    for (const call of this.#pending.values()) call.reject(this.#death);
-    this.#pending.clear();
+    for (const call of this.#pending.takeAll()) call.reject(this.#death);
   }
 }
 

@@ -53,10 +53,10 @@ export class Encoder {
     const asked = { digests, known, texts: read.texts };
     if (documents.length === 0) {
       pending.catch(() => {}); // The thread only lets go of the texts.
-      return { ...asked, encoded: NOTHING, durationMs: read.durationMs };
+      return { encoded: NOTHING, durationMs: read.durationMs, ...asked };
     }
     const rest = await pending;
-    return { ...asked, encoded: rest.encoded!, durationMs: read.durationMs + rest.durationMs };
+    return { encoded: rest.encoded!, durationMs: read.durationMs + rest.durationMs, ...asked };
   }
 
   close(): Promise<void> {

@@ -4,6 +4,7 @@ import type { EncodedRequest, LengthPolicy } from "../tokenize/pairs.ts";
 import { serveThread } from "./channel.ts";
 import { documentDigests, pairHashes } from "./pair-identity.ts";
 import { readTexts, type ScoreRequest, type Texts } from "./request.ts";
+import { Slots } from "./slots.ts";
 
 /** A request is encoded at once; or read and held, until its caller knows which documents to encode. */
 export type TokenizeRequest =
@@ -32,19 +33,17 @@ const LONGEST_HOLD_MS = 1;
 
 await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (data) => {
   const model = openModel(data.folder);
-  const held = new Map<number, { texts: Texts; policy: LengthPolicy }>();
-  let lastTicket = 0;
+  const held = new Slots<{ texts: Texts; policy: LengthPolicy }>();
 
   const encode = ({ query, documents }: Texts, policy: LengthPolicy): EncodedRequest => {
     const encoded = model.encode(query, documents, policy);
     if (!data.withHashes) return encoded;
-    return { ...encoded, pairs: { ...encoded.pairs, hashes: pairHashes(encoded.pairs) } };
+    return { ...encoded, pairs: { hashes: pairHashes(encoded.pairs), ...encoded.pairs } };
   };
 
   const answer = (request: TokenizeRequest): Omit<TokenizeReply, "durationMs"> => {
     if ("ticket" in request) {
-      const { texts, policy } = held.get(request.ticket)!;
-      held.delete(request.ticket);
+      const { texts, policy } = held.take(request.ticket)!;
       if (request.documents.length === 0) return {};
       const documents = request.documents.map((index) => texts.documents[index]!);
       return { encoded: encode({ query: texts.query, documents }, policy) };
@@ -53,10 +52,9 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
     const { texts: source, returnTexts, ...policy } = isHeld ? request.hold : request.encode;
     const texts = readTexts(source);
     const returned = returnTexts ? { texts } : {};
-    if (!isHeld) return { ...returned, encoded: encode(texts, policy) };
-    const ticket = lastTicket++;
-    held.set(ticket, { texts, policy });
-    return { ...returned, held: { ticket, digests: documentDigests(texts, policy) } };
+    if (!isHeld) return { encoded: encode(texts, policy), ...returned };
+    const ticket = held.put({ texts, policy });
+    return { held: { ticket, digests: documentDigests(texts, policy) }, ...returned };
   };
 
   return {
@@ -77,7 +75,7 @@ await serveThread<TokenizeData, null, TokenizeRequest, TokenizeReply>(async (dat
       ];
       const durationMs = performance.now() - start;
       return {
-        reply: { ...answered, durationMs },
+        reply: { durationMs, ...answered },
         transfer: columns.flatMap((column) => column?.buffer ?? []),
         mayWaitFor: (next) => durationMs * (sizeOf(next) / sizeOf(request)) < LONGEST_HOLD_MS,
       };

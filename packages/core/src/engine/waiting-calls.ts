@@ -45,7 +45,8 @@ export class WaitingCalls<Request> {
   #take(lane: number): ThreadCall<Request> {
     const line = this.#lanes.get(lane)!;
     const { call } = line.calls[line.first]!;
-    line.first++;
+    // It holds its texts.
+    line.calls[line.first++] = undefined;
     if (line.first === line.calls.length) this.#lanes.delete(lane);
     else if (line.first >= 1_000) {
       // Taken off one by one, each would move all that are behind it.
@@ -57,7 +58,7 @@ export class WaitingCalls<Request> {
 }
 
 interface Line<Request> {
-  readonly calls: { readonly call: ThreadCall<Request>; readonly number: number }[];
+  readonly calls: ({ readonly call: ThreadCall<Request>; readonly number: number } | undefined)[];
   /** Where the line begins: what is before it has been taken. */
   first: number;
 }
