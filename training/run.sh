@@ -32,6 +32,7 @@ cd ..
 rm -rf "$work/box-int8" models/box/onnx
 npx rankfleet models quantize "$work/box" --out "$work/box-int8" --calibration "$work/calibration.jsonl"
 cp -r "$work/box-int8/." models/box/
+"$python" training/lean.py models/box/onnx/model_int8.onnx
 for set in cranfield medline cacm time stackfaq; do
   echo "== $set"
   npx rankfleet eval "../shared/data/eval/$set" --measures ndcg@10
