@@ -55,8 +55,8 @@ export async function* streamRequests(
   const read = async (): Promise<void> => {
     try {
       // A source that has everything at hand would else keep the first request from leaving until the last one
-      // is read.
-      if (performance.now() - turnAt > LONGEST_TURN_MS) {
+      // is read. And the first ones leave one by one, for a fleet that is idle begins with what it gets.
+      if (index <= LEAVE_ALONE || performance.now() - turnAt > LONGEST_TURN_MS) {
         await turn();
         turnAt = performance.now();
       }
@@ -108,6 +108,8 @@ const LONGEST_FAREWELL_MS = 2_000;
 
 /** Reading goes on for so long before what was read is sent. */
 const LONGEST_TURN_MS = 3;
+/** About as many as a worker has in hand. */
+const LEAVE_ALONE = 16;
 
 /** What is under way or done and not yet taken. */
 class Window {

@@ -244,7 +244,7 @@ export interface BatchReport {
   readonly tags: readonly unknown[];
 }
 
-const READY_MS = 15;
+const READY_MS = 25;
 const MOST_BATCHES_AHEAD = 8;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
