@@ -106,6 +106,17 @@ test("a job whose worker died after its failure was recorded is a dead letter al
   await fleet.killWorkers();
 });
 
+test("a job that a failover brought to the next master before its texts is tried again, and scored with them", async () => {
+  const { job, jobId, go } = await heldJob("ahead of its texts");
+  const bytes = (await fleet.redis.getBuffer(keys.payload(jobId)))!;
+  await fleet.redis.del(keys.payload(jobId));
+  go();
+  await expect.poll(() => fleet.redis.hget(`rankfleet:{box}:${jobId}`, "atm")).toBe("1");
+  await fleet.redis.set(keys.payload(jobId), bytes);
+  expect((await job.result()).results).toHaveLength(60);
+  await fleet.killWorkers();
+});
+
 test("a job that a worker takes while it is being cancelled is no dead letter", async () => {
   const { client, jobId, go } = await heldJob("half cancelled");
   // The first step of it: the record, without the texts. A process that ends now never takes the second.

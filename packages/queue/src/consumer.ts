@@ -133,6 +133,7 @@ export class JobConsumer {
     if (job.id === undefined || token === undefined)
       throw new Error("bug: a job without id or lock");
     if (this.#isHandingBack) return this.#putBack(job, token);
+    const isLastAttempt = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
     try {
       await this.#options.handle({
         jobId: job.id,
@@ -141,7 +142,7 @@ export class JobConsumer {
         data: job.data as unknown,
         deaths: job.stalledCounter,
         isRedelivery: job.attemptsStarted > 1 || job.stalledCounter > 0,
-        isLastAttempt: job.attemptsMade + 1 >= (job.opts.attempts ?? 1),
+        isLastAttempt,
         signal,
       });
     } catch (error) {
@@ -149,7 +150,7 @@ export class JobConsumer {
         return await this.#putBack(job, token);
       }
       if (error instanceof Postponed) return this.#putOff(job, token, error, signal);
-      if (RankfleetError.isInstance(error) && !error.isRetryable) {
+      if (RankfleetError.isInstance(error) && (isLastAttempt || !error.isRetryable)) {
         throw new UnrecoverableError(`${HANDLED}${error.code}: ${error.message}`);
       }
       throw error;

@@ -81,6 +81,5 @@ const OUTSIDE: ReadonlySet<string> = new Set([
   "unknown",
   "model_not_served",
   "job_not_found",
-  "payload_missing",
   "client_closed",
 ]);

@@ -21,8 +21,11 @@ export const FAILURES: Readonly<Record<FailureCode, { readonly isRetryable: bool
   model_mismatch: { isRetryable: false },
   /** The message is of a protocol version that this process does not know. */
   unsupported_version: { isRetryable: false },
-  /** The claim check's texts are gone from Redis: they outlived their time to live. */
-  payload_missing: { isRetryable: false },
+  /**
+   * The claim check's texts are not in Redis: they outlived their time to live, or a failover has forgotten them and brought
+   * the job first, whose producer writes both again. Final once all attempts are spent.
+   */
+  payload_missing: { isRetryable: true },
   /** The job's texts cannot be read back. */
   payload_corrupt: { isRetryable: false },
   /** The job was not scored by its deadline. */
