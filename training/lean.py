@@ -55,9 +55,9 @@ class Graph:
     def makers(self) -> dict[str, onnx.NodeProto]:
         return {name: node for node in self.nodes for name in node.output}
 
-    def constant(self, values, dtype=np.int64) -> str:
+    def constant(self, values: list[int]) -> str:
         name = f"lean_{'_'.join(map(str, values)).replace('-', 'm')}"
-        self.constants[name] = np.array(values, dtype)
+        self.constants[name] = np.array(values, np.int64)
         return name
 
     def add(self, before: onnx.NodeProto, op_type: str, inputs: list[str], **attributes) -> str:
@@ -155,6 +155,7 @@ class Shapes:
 
 
 def say_shapes_once(graph: Graph) -> None:
+    """Every shape that is known in advance is a constant, and of the others only what is not known is computed."""
     shapes = Shapes(graph)
     for node in list(graph.nodes):
         for place in SHAPE_INPUTS.get(node.op_type, []):
@@ -179,7 +180,9 @@ def relative(graph: Graph, node: onnx.NodeProto, wanted: list) -> list:
         wanted = [*wanted[:-1], width_for(graph, node.output[0]) or -1]
     wanted = [origin(graph, each) if isinstance(each, Dimension) else each for each in wanted]
     unknown = [place for place, each in enumerate(wanted) if not isinstance(each, int)]
-    return [-1 if place in unknown else each for place, each in enumerate(wanted)] if len(unknown) == 1 and -1 not in wanted else wanted
+    if len(unknown) != 1 or -1 in wanted:
+        return wanted
+    return [-1 if place in unknown else each for place, each in enumerate(wanted)]
 
 
 def width_for(graph: Graph, name: str) -> int | None:
@@ -199,7 +202,8 @@ def width_for(graph: Graph, name: str) -> int | None:
 def origin(graph: Graph, dimension: Dimension) -> Dimension | int:
     """What is looked up in a table is as long as the ids are, and as wide as the table; padded along another axis it stays so."""
     makers, name = graph.makers, dimension.tensor
-    while name in makers and makers[name].op_type in (("Mul", "Sub", "Round", "Cast", "Pad") if dimension.axis == 2 else ("Mul", "Sub", "Round", "Cast")):
+    alike = ["Mul", "Sub", "Round", "Cast", *(["Pad"] if dimension.axis == 2 else [])]
+    while name in makers and makers[name].op_type in alike:
         name = makers[name].input[0]
     node = makers.get(name)
     if node is None or node.op_type != "Gather" or node.input[0] not in graph.constants:
@@ -235,8 +239,8 @@ def said(graph: Graph, node: onnx.NodeProto, wanted: list) -> str:
         if isinstance(element, Dimension):
             pieces.append(graph.add(node, "Shape", [element.tensor], start=element.axis, end=element.axis + 1))
         elif isinstance(element, Computed):
-            is_vector = not element.is_scalar
-            pieces.append(element.tensor if is_vector else graph.add(node, "Unsqueeze", [element.tensor, graph.constant([0])]))
+            vector = graph.add(node, "Unsqueeze", [element.tensor, graph.constant([0])]) if element.is_scalar else element.tensor
+            pieces.append(vector)
     return pieces[0] if len(pieces) == 1 else graph.add(node, "Concat", pieces, axis=0)
 
 
