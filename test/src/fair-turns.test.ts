@@ -91,6 +91,27 @@ test("who has little queued is next: not even what workers have in hand goes bef
   expect(overtakenBy.toSorted((a, b) => a - b)[5]).toBeLessThanOrEqual(5);
 });
 
+test("a job that comes late with an earlier turn goes before what is in hand", async () => {
+  await slow.worker();
+  const { redis } = slow.fleet;
+  const client = slow.fleet.client({ model: "sim" });
+  for (const request of ofTenant("warm", 20, 20)) await client.rerank(request);
+  const flood = await Promise.all(ofTenant("flood", 200, 20).map((each) => client.enqueue(each)));
+  let ended = 0;
+  const all = flood.map((job) => job.result().then(() => ended++));
+  await all[10];
+  // Its turn comes now, when others have been taken whose turn was later.
+  const queue = `rankfleet:${keysFor().model("sim").queue("standard")}`;
+  const { jobId } = parseJobId(flood.at(-1)!.id);
+  await redis.hset(`${queue}:${jobId}`, "priority", 1);
+  await redis.zadd(`${queue}:prioritized`, "XX", 2 ** 32, jobId);
+  const before = ended;
+  await all.at(-1);
+  // Once a hand is free; behind all in hand it would be some forty.
+  expect(ended - before).toBeLessThanOrEqual(12);
+  await Promise.allSettled(all);
+});
+
 test("a job is next if it has its turn before all that wait, and its flow has no debt", async () => {
   const keys = keysFor().model("turns");
   const admit = async (id: string, tenant: string): Promise<boolean> => {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Intake, type JobSize } from "./intake.ts";
 
-const appetite = { tokensPerRound: 4000, tokensPerMs: 10 };
+const appetite = { tokensPerRound: 4000, tokensPerMs: 10, waitingTokens: 0 };
 
 function after(jobs: number, job: JobSize, of = appetite): number {
   const intake = new Intake(of);
@@ -20,12 +20,12 @@ test("three rounds of batches are in hand, whatever the jobs' size", () => {
 });
 
 test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
-  const fast = { tokensPerRound: 4000, tokensPerMs: 2000 };
+  const fast = { ...appetite, tokensPerMs: 2000 };
   expect(after(1, { tokens: 5000, pairs: 10, characters: 20_000 }, fast)).toBe(120);
 });
 
 test("on a device that costs nothing the pairs are bounded", () => {
-  const free = { tokensPerRound: 4000, tokensPerMs: 1e9 };
+  const free = { ...appetite, tokensPerMs: 1e9 };
   expect(after(1, { tokens: 2500, pairs: 100, characters: 6400 }, free)).toBe(128);
   expect(after(1, { tokens: 100, pairs: 4, characters: 256 }, free)).toBe(512);
 });
@@ -40,6 +40,26 @@ test("it follows the jobs when they change", () => {
   expect(intake.jobs).toBe(4);
   for (let i = 0; i < 60; i++) intake.after({ tokens: 100, pairs: 10, characters: 400 });
   expect(intake.jobs).toBeGreaterThan(90);
+});
+
+test("jobs of which little still waits are more, but twice as many at most", () => {
+  const job = { tokens: 100, pairs: 10, characters: 400 };
+  const full = (waitingShare: number): number => {
+    const of = { ...appetite, waitingTokens: 0 };
+    const intake = new Intake(of);
+    intake.after(job);
+    let inHand = 0;
+    for (let i = 0; i < 1000; i++) {
+      for (; inHand < intake.jobs; inHand++) intake.begin(400);
+      of.waitingTokens = waitingShare * inHand * job.tokens;
+      intake.end(400);
+      inHand--;
+    }
+    return intake.jobs;
+  };
+  expect(full(1)).toBe(120);
+  expect(full(0.8)).toBe(150);
+  expect(full(0.1)).toBe(240);
 });
 
 test("large jobs after thousands of tiny ones are bounded as they come", () => {

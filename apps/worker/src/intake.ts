@@ -4,6 +4,8 @@ export interface Appetite {
   readonly tokensPerRound: number;
   /** Padded tokens that the devices get through in a millisecond. */
   readonly tokensPerMs: number;
+  /** Of all pairs that wait for a device. */
+  readonly waitingTokens: number;
 }
 
 /** What a job turned out to be. */
@@ -16,10 +18,12 @@ export interface JobSize {
 /**
  * How many jobs to have in hand: enough for three rounds of full batches (one computing, one ready, one
  * on its way) or for {@link IN_HAND_MS} of work, whichever is more: a job takes some milliseconds from
- * Redis to its pairs, and the more pairs there are to choose from, the less is padding. (Box model, mixed
- * lengths: 96.8 % of the tokens are real with 250 ms in hand, 97.0 % with 300, 98.0 % with 500.) And no
- * more: what this worker holds no other can take, and a tenant's burst waits for it (with 500 ms, p95 of 50
- * requests at once is 2.4 times what it is without another's flood; bench `tenants`).
+ * Redis to its pairs, and the more pairs there are to choose from, the less is padding. And no more: what
+ * this worker holds no other can take.
+ *
+ * Work is what still waits. Where lengths differ a job is held for its last pairs, whose lengths are rare, when
+ * most of it has been scored (box model, mixed lengths: less than half of what is in hand waits), so of such jobs
+ * there are more, up to twice as many.
  */
 export class Intake {
   readonly #appetite: Appetite;
@@ -31,6 +35,8 @@ export class Intake {
   #charactersPerJob = 0;
   #jobsInHand = 0;
   #charactersInHand = 0;
+  /** Share of the tokens in hand that still wait while hands are full. */
+  #waitingShare = 1;
 
   /** @param options.atFirst Jobs in hand until their size is known. */
   constructor(
@@ -58,7 +64,8 @@ export class Intake {
     }
     const { tokensPerRound, tokensPerMs } = this.#appetite;
     const tokens = Math.max(ROUNDS * tokensPerRound, this.#inHandMs * tokensPerMs);
-    const byTokens = Math.ceil(tokens / Math.max(1, this.#tokensPerJob));
+    const waitingOfJob = this.#tokensPerJob * Math.max(LEAST_WAITING_SHARE, this.#waitingShare);
+    const byTokens = Math.ceil(tokens / Math.max(1, waitingOfJob));
     const byPairs = Math.ceil(MAX_PAIRS / Math.max(1, this.#pairsPerJob));
     const wanted = Math.max(this.#least, Math.min(byTokens, byPairs));
     return Math.max(1, Math.min(MAX_JOBS, wanted, this.#byCharacters));
@@ -79,9 +86,17 @@ export class Intake {
 
   /** A job that was taken is done with, whatever became of it; returns as `begin`. */
   end(characters: number): number {
+    this.#learnWaitingShare();
     this.#jobsInHand--;
     this.#charactersInHand -= characters;
     return this.jobs;
+  }
+
+  #learnWaitingShare(): void {
+    if (this.#tokensPerJob === undefined || this.#jobsInHand < this.jobs) return;
+    const inHand = Math.max(1, this.#jobsInHand * this.#tokensPerJob);
+    const share = Math.min(1, this.#appetite.waitingTokens / inHand);
+    this.#waitingShare += 0.05 * (share - this.#waitingShare);
   }
 
   /** Learns from a job's size. */
@@ -98,6 +113,7 @@ export class Intake {
 export const CHARACTERS_PER_TOKEN = 4;
 const ROUNDS = 3;
 const IN_HAND_MS = 300;
+const LEAST_WAITING_SHARE = 0.5;
 const MIN_JOBS = 4;
 const MAX_JOBS = 512;
 /**

@@ -25,7 +25,7 @@ import { scoreJob, type PoisonDocument } from "./score-job.ts";
 import { Settlement } from "./settlement.ts";
 import { traceJob } from "./spans.ts";
 import type { Solitude } from "./solitude.ts";
-import { rankOf } from "./rank.ts";
+import { rankOf, Turns } from "./rank.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { jobError } from "./verdict.ts";
 
@@ -41,7 +41,7 @@ import { jobError } from "./verdict.ts";
 export class ModelWorker {
   readonly #options: ModelWorkerOptions;
   /** By queue. Each has hands of its own: what is in hand of one must not make another wait. */
-  readonly #hands = new Map<string, { readonly consumer: JobConsumer; readonly intake: Intake }>();
+  readonly #hands = new Map<string, Hands>();
   /** The queue in which bulk and standard jobs stand, which is most of all. */
   readonly #mainQueue: string;
   readonly #settlement: Settlement;
@@ -61,12 +61,16 @@ export class ModelWorker {
       get tokensPerMs() {
         return reranker.tokensPerMs;
       },
+      get waitingTokens() {
+        return reranker.waitingTokens;
+      },
     };
     const keys = options.keys.model(options.model);
     this.#mainQueue = keys.queue("standard");
     for (const name of keys.queues) {
       const intake = new Intake(appetite, name === this.#mainQueue ? {} : URGENT);
-      this.#hands.set(name, { intake, consumer: this.#consume(name, intake.jobs) });
+      const consumer = this.#consume(name, intake.jobs);
+      this.#hands.set(name, { consumer, intake, turns: new Turns() });
     }
   }
 
@@ -212,11 +216,13 @@ export class ModelWorker {
     const { jobId } = delivery;
     if (await this.#settlement.stands(delivery, job)) return "duplicate";
     const waitedMs = Math.max(0, clock.now() - job.enqueuedAt);
-    const { consumer, intake } = this.#hands.get(delivery.queue)!;
+    const { consumer, intake, turns } = this.#hands.get(delivery.queue)!;
     consumer.concurrency = intake.begin(job.characters);
+    const isEarlier = turns.begin(jobId, delivery.turn);
     return traceJob(jobId, job, async (tag) => {
       const limit = new TimeLimit(job.deadline, clock, delivery.signal);
-      const rank = rankOf(job.lane, delivery.queue === this.#options.keys.model(model).express);
+      const isExpress = delivery.queue === this.#options.keys.model(model).express;
+      const rank = rankOf(job.lane, { isExpress, isEarlier });
       try {
         limit.signal.throwIfAborted();
         const { record, texts, tokens, cached, poison } = await scoreJob(job, {
@@ -244,6 +250,7 @@ export class ModelWorker {
             ? "lost_lock"
             : "duplicate";
       } finally {
+        turns.end(jobId);
         consumer.concurrency = intake.end(job.characters);
         limit.clear();
         this.#counts.waited(job, waitedMs);
@@ -272,6 +279,13 @@ export interface ModelWorkerOptions {
   readonly metrics: Metrics;
   /** A thread of the reranker died: nothing more can be scored in this process. */
   onCrash(error: RankfleetError): void;
+}
+
+/** What is in hand of one queue. */
+interface Hands {
+  readonly consumer: JobConsumer;
+  readonly intake: Intake;
+  readonly turns: Turns;
 }
 
 /** Of these jobs few are in hand, for in here nobody can overtake them. */

@@ -107,6 +107,11 @@ export class Reranker {
     return this.#batcher.waitingPairs;
   }
 
+  /** Of the waiting pairs, without padding. */
+  get waitingTokens(): number {
+    return this.#batcher.waitingTokens;
+  }
+
   /** Pairs that needed no forward pass of their own, since an equal one was waiting or had just been scored. */
   get sharedPairs(): number {
     return this.#batcher.sharedPairs;

@@ -139,6 +139,7 @@ export class JobConsumer {
         jobId: job.id,
         queue,
         token,
+        turn: job.priority,
         data: job.data as unknown,
         deaths: job.stalledCounter,
         isRedelivery: job.attemptsStarted > 1 || job.stalledCounter > 0,
@@ -188,6 +189,8 @@ export interface Delivery {
   readonly queue: string;
   /** Proves that this attempt holds the lease. */
   readonly token: string;
+  /** Its place in the queue's order (`Backlog`): the smallest is first. */
+  readonly turn: number;
   /** As found in the queue: anybody may have put it there. */
   readonly data: unknown;
   /** How often a worker died, or lost its lease, with this job in hand. */

@@ -35,7 +35,7 @@ export class Batcher {
   readonly #onBatch: (report: BatchReport) => void;
   readonly #harmless: () => TokenBatch;
   #meanBatchMs = READY_MS;
-  #meanLength = 128;
+  #meanLength: number | undefined;
   #willFill = false;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
@@ -53,6 +53,11 @@ export class Batcher {
     return this.#queue.size;
   }
 
+  /** Of the waiting pairs, without padding. */
+  get waitingTokens(): number {
+    return this.#queue.tokens;
+  }
+
   /** Pairs that needed no forward pass of their own, since an equal one was waiting or had just been scored. */
   get sharedPairs(): number {
     return this.#equal.shared;
@@ -65,7 +70,7 @@ export class Batcher {
 
   /** Padded tokens that all devices get through in a millisecond, by what batches have cost lately. */
   get tokensPerMs(): number {
-    const length = Math.max(1, Math.round(this.#meanLength));
+    const length = Math.max(1, Math.round(this.#meanLength ?? USUAL_LENGTH));
     const rows = rowsOf({ maxTokens: this.#budget.tokens, maxSquares: this.#maxSquares }, length);
     return (this.#devices.length * rows * length) / predictMs(this.#cost.cost, rows, length);
   }
@@ -209,7 +214,8 @@ export class Batcher {
     this.#budget.succeeded();
     const length = longest(pairs);
     this.#meanBatchMs += 0.1 * (ms - this.#meanBatchMs);
-    this.#meanLength += 0.1 * (length - this.#meanLength);
+    const mean = this.#meanLength ?? length;
+    this.#meanLength = mean + 0.1 * (length - mean);
     this.#cost.observe({ rows: pairs.length, length, ms });
   }
 }
@@ -245,6 +251,8 @@ export interface BatchReport {
 }
 
 const READY_MS = 25;
+/** Tokens of a pair, until there was a batch. */
+const USUAL_LENGTH = 128;
 const MOST_BATCHES_AHEAD = 8;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
