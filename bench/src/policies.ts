@@ -84,8 +84,8 @@ export const siePairsPolicy: Policy = (pairs) => {
 
 /** Replays, by the name that the tables show. */
 export const REPLAYED: Readonly<Record<string, Policy>> = {
-  "TEI (replay)": teiPolicy,
   "infinity (replay)": infinityPolicy,
+  "TEI (replay)": teiPolicy,
   "SIE (replay)": siePolicy,
 };
 

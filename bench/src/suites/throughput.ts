@@ -18,7 +18,8 @@ interface Measured {
 }
 
 /**
- * Every contestant on the same pairs, one after the other, round by round.
+ * Every contestant on the same pairs, one after the other, round by round, and every other round backwards: such a
+ * machine's speed drifts by a third within a minute, so who is compared must run next to each other, and none always first.
  *
  * @param withRivals Or the limit and rankfleet alone.
  */
@@ -28,14 +29,15 @@ export function throughputSuite(workload: Workload, withRivals = true): Suite {
     const requests = await requestsFor(workload, folder, options);
     const contestants = await startAll(requests, folder, options, withRivals);
     const pairs = requests.reduce((sum, { documents }) => sum + documents.length, 0);
-    const runs: Record<string, Measured[]> = {};
+    const inTurn = Object.entries(contestants);
+    const runs: Record<string, Measured[]> = Object.fromEntries(inTurn.map(([name]) => [name, []]));
     try {
       for (let round = 0; round <= options.rounds; round++) {
-        for (const [name, contestant] of Object.entries(contestants)) {
+        for (const [name, contestant] of round % 2 === 0 ? inTurn : inTurn.toReversed()) {
           const { seconds, realOverPadded } = await contestant.run();
           const measured = { pairsPerSecond: pairs / seconds, realOverPadded };
           // The first round warms up.
-          if (round > 0) (runs[name] ??= []).push(measured);
+          if (round > 0) runs[name]!.push(measured);
           const label = round === 0 ? "warm-up" : `round ${round} of ${options.rounds}`;
           progress(
             `${workload.name}: ${label}: ${name}: ${measured.pairsPerSecond.toFixed(0)} pairs/s`,
@@ -84,13 +86,13 @@ async function startAll(
   });
   return {
     [LIMIT]: replay(limit),
+    [FLEET]: await fleetContestant(requests, folder, options),
     ...Object.fromEntries(
       Object.entries(withRivals ? { ...REPLAYED, ...HYPOTHETICAL } : {}).map(([name, policy]) => [
         name,
         replay(policy),
       ]),
     ),
-    [FLEET]: await fleetContestant(requests, folder, options),
     ...(options.withPeers ? await peers(requests, folder, options) : {}),
   };
 }
