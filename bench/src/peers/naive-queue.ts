@@ -33,6 +33,10 @@ export class NaiveQueue {
     return queue;
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /** Seconds from the first request to the last result. */
   async run(requests: readonly Request[]): Promise<number> {
     const start = performance.now();

@@ -3,6 +3,7 @@ import { FleetRun } from "../fleet-run.ts";
 import { modelFor } from "../models/model-for.ts";
 import { NaiveQueue } from "../peers/naive-queue.ts";
 import { HYPOTHETICAL, REPLAYED, sortedPolicy, type Policy } from "../policies.ts";
+import { keepOnFirstCores } from "../same-cores.ts";
 import { median, progress, type BenchOptions, type Suite, type SuiteReport } from "../suite.ts";
 import { requestsOf, type Request, type Workload } from "../workloads.ts";
 
@@ -18,8 +19,9 @@ interface Measured {
 }
 
 /**
- * Every contestant on the same pairs, one after the other, round by round, and every other round backwards: such a
- * machine's speed drifts by a third within a minute, so who is compared must run next to each other, and none always first.
+ * Every contestant on the same pairs, one after the other, round by round, and every other round backwards: the speed of a
+ * virtual machine drifts by a third within a minute, so who is compared must run next to each other, and none always first.
+ * From the first round on all compute on the same cores.
  *
  * @param withRivals Or the limit and rankfleet alone.
  */
@@ -43,6 +45,7 @@ export function throughputSuite(workload: Workload, withRivals = true): Suite {
             `${workload.name}: ${label}: ${name}: ${measured.pairsPerSecond.toFixed(0)} pairs/s`,
           );
         }
+        if (round === 0 && options.device === "cpu") keepOnSameCores(contestants, options.threads);
       }
     } finally {
       for (const contestant of Object.values(contestants)) await contestant.stop();
@@ -66,7 +69,18 @@ async function requestsFor(
   return requestsOf(workload, Math.min(60_000, Math.ceil((seconds * sampled) / first.seconds)));
 }
 
+/** By now the threads that compute are the ones with most CPU time. */
+function keepOnSameCores(contestants: Readonly<Record<string, Contestant>>, threads: number): void {
+  const pids = new Set(Object.values(contestants).flatMap(({ pid }) => pid ?? []));
+  const kept = [...pids].map((pid) => keepOnFirstCores(pid, threads));
+  if (kept.includes(false)) {
+    progress("no taskset here: who computes on a slower core than the others looks slower");
+  }
+}
+
 interface Contestant {
+  /** Of the process whose threads compute. */
+  readonly pid?: number | undefined;
   run(): Promise<{ seconds: number; realOverPadded?: number | undefined }>;
   stop(): Promise<void>;
 }
@@ -81,6 +95,7 @@ async function startAll(
   const bare = await BareLoop.start({ folder, dtype, device }, requests, threads);
   const limit = await bestSorted(bare, device === "cpu" ? CPU_BATCHES : GPU_BATCHES);
   const replay = (policy: Policy): Contestant => ({
+    pid: process.pid,
     run: () => bare.run(policy),
     stop: () => bare.stop(),
   });
@@ -132,6 +147,7 @@ async function fleetContestant(
   const tokens = async (kind: string): Promise<number> =>
     fleet.metric(`rankfleet_tokens_total{model="bench",kind="${kind}"}`);
   return {
+    pid: fleet.pids[0],
     async run() {
       const [real, padded] = [await tokens("real"), await tokens("padded")];
       const seconds = await fleet.run(requests);
@@ -153,6 +169,7 @@ async function peers(
   const inProcess = await TransformersJs.load({ folder, dtype, threads });
   return {
     [NAIVE]: {
+      pid: naive.pid,
       run: async () => ({ seconds: await naive.run(requests) }),
       stop: () => naive.stop(),
     },
