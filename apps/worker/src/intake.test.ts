@@ -21,7 +21,7 @@ test("three rounds of batches are in hand, whatever the jobs' size", () => {
 
 test("a fast device has some milliseconds of work in hand, for that is what a fetch takes", () => {
   const fast = { ...appetite, tokensPerMs: 2000 };
-  expect(after(1, { tokens: 5000, pairs: 10, characters: 20_000 }, fast)).toBe(120);
+  expect(after(1, { tokens: 5000, pairs: 10, characters: 20_000 }, fast)).toBe(180);
 });
 
 test("on a device that costs nothing the pairs are bounded", () => {

@@ -18,8 +18,9 @@ export interface JobSize {
 /**
  * How many jobs to have in hand: enough for three rounds of full batches (one computing, one ready, one
  * on its way) or for {@link IN_HAND_MS} of work, whichever is more: a job takes some milliseconds from
- * Redis to its pairs, and the more pairs there are to choose from, the less is padding. And no more: what
- * this worker holds no other can take.
+ * Redis to its pairs, and the more pairs there are to choose from, the less is padding. (Box, mixed lengths, batches of
+ * 2,048 tokens: 97.0 % of the tokens are real with 300 ms, 97.6 % with 450, 98.0 % with 600.) And no more: what this
+ * worker holds no other can take.
  *
  * Work is what still waits. Where lengths differ a job is held for its last pairs, whose lengths are rare, when
  * most of it has been scored (box model, mixed lengths: less than half of what is in hand waits), so of such jobs
@@ -112,12 +113,12 @@ export class Intake {
 /** Of English prose; assumed until the first jobs have shown their own. */
 export const CHARACTERS_PER_TOKEN = 4;
 const ROUNDS = 3;
-const IN_HAND_MS = 300;
+const IN_HAND_MS = 450;
 const LEAST_WAITING_SHARE = 0.5;
 const MIN_JOBS = 4;
 const MAX_JOBS = 512;
 /**
- * More than any device measured here gets through in IN_HAND_MS (an H200: 7,600). What is in hand for longer than between two
+ * More than any device measured here gets through in IN_HAND_MS (an H200: 11,400). What is in hand for longer than between two
  * collections of V8's young generation is copied by them: with 51,200 pairs, and twice as many in flight, a worker whose device
  * costs nothing got a sixth less done.
  */
