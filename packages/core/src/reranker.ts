@@ -1,5 +1,5 @@
 import { CostModel } from "./batch/cost.ts";
-import { defaultBatchTokens, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
+import { defaultBatchTokens, enoughTokens, maxPadding, UNMEASURED } from "./engine/batch-limits.ts";
 import { Batcher, type BatchReport } from "./engine/batcher.ts";
 import type { Calibration, Probe } from "./engine/calibration.ts";
 import type { Device } from "./engine/device.ts";
@@ -75,6 +75,7 @@ export class Reranker {
     this.#batcher = new Batcher(devices, {
       cost: new CostModel(calibration?.samples ?? UNMEASURED),
       maxBatchTokens: this.maxBatchTokens,
+      enoughTokens: options.maxBatchTokens ?? enoughTokens(devices[0]!.name, calibration),
       maxSquares: calibration?.maxSquares,
       maxPadding: maxPadding(devices[0]!.name, probe),
       onBatch: options.onBatch ?? ((): void => {}),
@@ -188,7 +189,7 @@ export interface RerankerOptions extends EngineOptions {
   readonly maxTokens?: number | undefined;
   /**
    * Largest batch in tokens, padding included. Default by the calibration: the size at 90 % of a CPU's best speed or
-   * twice a GPU's knee, or some 25 ms of work (512 to 1,024 tokens) if that is more; without one 2,048 on a CPU, 32,768
+   * twice a GPU's knee, or some 25 ms of work (512 to 2,048 tokens) if that is more; without one 2,048 on a CPU, 32,768
    * elsewhere.
    */
   readonly maxBatchTokens?: number | undefined;

@@ -24,12 +24,16 @@ export function defaultBatchTokens(device: string, calibration: Calibration | un
   if (calibration === undefined) return device === "cpu" ? 2048 : 32_768;
   const { samples } = calibration;
   const tokensPerMs = Math.max(...samples.map(({ rows, length, ms }) => (rows * length) / ms));
-  const [least, most] = WORTH_A_MESSAGE_TOKENS;
-  const enough = device === "cpu" ? kneeTokens(samples, ENOUGH_ON_CPU) : 2 * calibration.kneeTokens;
-  return Math.max(
-    enough,
-    Math.round(Math.min(most, Math.max(least, WORTH_A_MESSAGE_MS * tokensPerMs))),
-  );
+  const worth = Math.min(MOST_WORTH_TOKENS, WORTH_A_MESSAGE_MS * tokensPerMs);
+  return Math.max(enoughTokens(device, calibration), Math.round(worth));
+}
+
+/** Padded tokens of a batch that need not be smaller, however long it takes. */
+export function enoughTokens(device: string, calibration: Calibration | undefined): number {
+  if (calibration === undefined) return LEAST_WORTH_TOKENS;
+  const { samples, kneeTokens: knee } = calibration;
+  const best = device === "cpu" ? kneeTokens(samples, ENOUGH_ON_CPU) : 2 * knee;
+  return Math.max(LEAST_WORTH_TOKENS, best);
 }
 
 /**
@@ -43,5 +47,6 @@ const ENOUGH_ON_CPU = 0.9;
  * be so large that an interactive pair would wait long behind it on a slow device, nor much of it be padding. (Box, mixed
  * lengths, 450 ms of work in hand: with 1,536 tokens 1.9 % are padding, with 2,048 2.5 %, and 2 to 3 % more pairs/s.)
  */
-const WORTH_A_MESSAGE_MS = 25;
-const WORTH_A_MESSAGE_TOKENS = [512, 2048] as const;
+export const WORTH_A_MESSAGE_MS = 25;
+const LEAST_WORTH_TOKENS = 512;
+const MOST_WORTH_TOKENS = 2048;

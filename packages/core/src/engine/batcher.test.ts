@@ -44,7 +44,10 @@ function batcherOn(
   return batcherOf([...others, device as unknown as Device]);
 }
 
-function batcherOf(devices: readonly Device[], remembersScored = false): Batcher {
+function batcherOf(
+  devices: readonly Device[],
+  options: { remembersScored?: boolean; enoughTokens?: number | undefined } = {},
+): Batcher {
   return new Batcher(devices, {
     cost: new CostModel([
       { rows: 1, length: 50, ms: 1 },
@@ -53,7 +56,8 @@ function batcherOf(devices: readonly Device[], remembersScored = false): Batcher
     maxBatchTokens: 64,
     maxPadding: 0.05,
     onBatch: () => {},
-    remembersScored,
+    remembersScored: false,
+    ...options,
     harmless: () => one(HARMLESS),
   });
 }
@@ -134,6 +138,28 @@ test("batches that are too large for the device become smaller", async () => {
   expect(tried).toBeLessThanOrEqual(2);
 });
 
+test("on a device that turns out slower than it was batches become shorter, but not than is enough", async () => {
+  const largestOf = async (enoughTokens?: number): Promise<number> => {
+    let largest = 0;
+    const run = (batch: TokenBatch): Promise<unknown> => {
+      const rows = batch.offsets.length - 1;
+      largest = Math.max(largest, rows);
+      return Promise.resolve({ logits: new Float32Array(rows), durationMs: batch.ids.length });
+    };
+    const device = { name: "slow", inFlight: 0, inFlightUpTo: () => 0, isSilent: false, run };
+    const batcher = batcherOf([device as unknown as Device], { enoughTokens });
+    const numbers = Array.from({ length: 60 }, (_, i) => 100 + i);
+    await batcher.score(pairsOf(numbers.slice(0, 20)), {});
+    largest = 0;
+    await batcher.score(pairsOf(numbers.slice(20)), {});
+    return largest;
+  };
+  // A token takes it a millisecond: 25 tokens are worth a message.
+  expect(await largestOf(8)).toBe(12);
+  expect(await largestOf(40)).toBe(20);
+  expect(await largestOf()).toBe(32);
+});
+
 test("a device whose thread has died gets nothing while another one lives", async () => {
   const dead = {
     name: "dead",
@@ -202,7 +228,7 @@ function shared(numbers: readonly number[]): EncodedPairs {
 test("a pair that was scored a moment ago is not scored again where scores are kept, and is where they are not", async () => {
   for (const remembersScored of [true, false]) {
     const { device, batches, answer } = heldDevice();
-    const batcher = batcherOf([device], remembersScored);
+    const batcher = batcherOf([device], { remembersScored });
     const first = batcher.score(shared([7, 8]), {});
     await answer();
     const second = batcher.score(shared([8, 9]), { lane: 0 });
@@ -217,7 +243,7 @@ test("a pair that was scored a moment ago is not scored again where scores are k
 
 test("of the pairs scored a moment ago only the last are remembered", async () => {
   const { device, batches, answer } = heldDevice();
-  const batcher = batcherOf([device], true);
+  const batcher = batcherOf([device], { remembersScored: true });
   const numbers = Array.from({ length: MOST_SCORED + 1 }, (_, index) => index);
   const all = batcher.score(shared(numbers), {});
   while (batches.flat().length < numbers.length) await answer();

@@ -3,6 +3,7 @@ import { PairQueue } from "../batch/pair-queue.ts";
 import { rowsOf } from "../batch/plan.ts";
 import { CoreError, toFailure } from "../errors.ts";
 import type { TokenBatch } from "../batch/pack.ts";
+import { WORTH_A_MESSAGE_MS } from "./batch-limits.ts";
 import type { EncodedPairs } from "../tokenize/pairs.ts";
 import type { Device } from "./device.ts";
 import { EqualPairs } from "./equal-pairs.ts";
@@ -30,18 +31,22 @@ export class Batcher {
   readonly #devices: readonly Device[];
   readonly #cost: CostModel;
   readonly #budget: TokenBudget;
+  readonly #enoughTokens: number;
   readonly #maxPadding: number;
   readonly #maxSquares: number | undefined;
   readonly #onBatch: (report: BatchReport) => void;
   readonly #harmless: () => TokenBatch;
   #meanBatchMs = READY_MS;
   #meanLength: number | undefined;
+  /** Padded tokens a millisecond of one device, lately. */
+  #meanSpeed: number | undefined;
   #willFill = false;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
     this.#devices = devices;
     this.#cost = options.cost;
     this.#budget = new TokenBudget(options.maxBatchTokens);
+    this.#enoughTokens = options.enoughTokens ?? options.maxBatchTokens;
     this.#maxPadding = options.maxPadding;
     this.#maxSquares = options.maxSquares;
     this.#onBatch = options.onBatch;
@@ -128,9 +133,15 @@ export class Batcher {
   /** A full batch, or less when so little waits that idle devices should share it. */
   #share(): number {
     const idle = this.#devices.filter((device) => device.inFlight === 0).length;
-    if (idle <= 1) return this.#budget.tokens;
+    if (idle <= 1) return this.#fullTokens;
     const share = Math.ceil(this.#queue.tokens / idle);
-    return Math.min(this.#budget.tokens, Math.max(share, MIN_SHARE_TOKENS));
+    return Math.min(this.#fullTokens, Math.max(share, MIN_SHARE_TOKENS));
+  }
+
+  /** What is worth a message by the speed of late: a calibration may have met other lengths, or a faster machine. */
+  get #fullTokens(): number {
+    const worth = Math.round(WORTH_A_MESSAGE_MS * (this.#meanSpeed ?? Infinity));
+    return Math.min(this.#budget.tokens, Math.max(this.#enoughTokens, worth));
   }
 
   /** @returns whether the device got through it in one pass. */
@@ -216,6 +227,8 @@ export class Batcher {
     this.#meanBatchMs += 0.1 * (ms - this.#meanBatchMs);
     const mean = this.#meanLength ?? length;
     this.#meanLength = mean + 0.1 * (length - mean);
+    const speed = paddedTokens(pairs) / Math.max(0.01, ms);
+    this.#meanSpeed = (this.#meanSpeed ?? speed) + 0.1 * (speed - (this.#meanSpeed ?? speed));
     this.#cost.observe({ rows: pairs.length, length, ms });
   }
 }
@@ -224,6 +237,8 @@ export interface BatcherOptions {
   readonly cost: CostModel;
   /** Largest batch, padding included. */
   readonly maxBatchTokens: number;
+  /** Larger ones must not last longer than {@link WORTH_A_MESSAGE_MS} by what is measured; default: `maxBatchTokens`. */
+  readonly enoughTokens?: number | undefined;
   /** Most rows · length² of a batch; default: no bound. */
   readonly maxSquares?: number | undefined;
   /** Largest share of a batch that may be padding, 0 … 1. */
