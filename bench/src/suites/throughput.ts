@@ -93,7 +93,7 @@ async function startAll(
 ): Promise<Record<string, Contestant>> {
   const { dtype, device, threads } = options;
   const bare = await BareLoop.start({ folder, dtype, device }, requests, threads);
-  const limit = await bestSorted(bare, device === "cpu" ? CPU_BATCHES : GPU_BATCHES);
+  const limit = await bestSorted(bare, options);
   const replay = (policy: Policy): Contestant => ({
     pid: process.pid,
     run: () => bare.run(policy),
@@ -117,19 +117,21 @@ const CPU_BATCHES = [128, 256, 512, 1024, 2048, 4096];
 const GPU_BATCHES = [2048, 8192, 32_768, 131_072];
 
 /** The limit must be one: the batch size that is fastest here. */
-async function bestSorted(bare: BareLoop, sizes: readonly number[]): Promise<Policy> {
-  let best: { policy: Policy; seconds: number } | undefined;
+async function bestSorted(bare: BareLoop, { device, threads }: BenchOptions): Promise<Policy> {
+  const isOnCpu = device === "cpu";
+  const policies = (isOnCpu ? CPU_BATCHES : GPU_BATCHES).map((tokens) => sortedPolicy(tokens));
   await bare.run(sortedPolicy(1024)); // The first run is a cold one.
-  for (const tokens of sizes) {
-    const policy = sortedPolicy(tokens);
-    let { seconds } = await bare.run(policy);
-    const farOff = best !== undefined && seconds > 1.5 * best.seconds;
-    // Twice: one timing may have had a neighbour beside it, and a limit chosen wrongly flatters us.
-    if (!farOff) seconds = Math.min(seconds, (await bare.run(policy)).seconds);
-    progress(`limit: batches of ${tokens} padded tokens: ${seconds.toFixed(2)} s`);
-    if (best === undefined || seconds < best.seconds) best = { policy, seconds };
+  if (isOnCpu) keepOnFirstCores(process.pid, threads);
+  const best = policies.map(() => Infinity);
+  // There and back: a size may have had a neighbour beside it, and a limit chosen wrongly flatters us.
+  for (const size of [...policies.keys(), ...[...policies.keys()].toReversed()]) {
+    if (best[size]! < Infinity && best[size]! > 1.5 * Math.min(...best)) continue;
+    best[size] = Math.min(best[size]!, (await bare.run(policies[size]!)).seconds);
   }
-  return best!.policy;
+  for (const [size, tokens] of (isOnCpu ? CPU_BATCHES : GPU_BATCHES).entries()) {
+    progress(`limit: batches of ${tokens} padded tokens: ${best[size]!.toFixed(2)} s`);
+  }
+  return policies[best.indexOf(Math.min(...best))]!;
 }
 
 async function fleetContestant(
