@@ -119,17 +119,17 @@ const GPU_BATCHES = [2048, 8192, 32_768, 131_072];
 /** The limit must be one: the batch size that is fastest here. */
 async function bestSorted(bare: BareLoop, { device, threads }: BenchOptions): Promise<Policy> {
   const isOnCpu = device === "cpu";
-  const policies = (isOnCpu ? CPU_BATCHES : GPU_BATCHES).map((tokens) => sortedPolicy(tokens));
+  const sizes = isOnCpu ? CPU_BATCHES : GPU_BATCHES;
+  const policies = sizes.map((tokens) => sortedPolicy(tokens));
   await bare.run(sortedPolicy(1024)); // The first run is a cold one.
   if (isOnCpu) keepOnFirstCores(process.pid, threads);
-  const best = policies.map(() => Infinity);
+  const best = sizes.map(() => Infinity);
   // There and back: a size may have had a neighbour beside it, and a limit chosen wrongly flatters us.
-  for (const size of [...policies.keys(), ...[...policies.keys()].toReversed()]) {
+  for (const size of [...sizes.keys(), ...[...sizes.keys()].toReversed()]) {
     if (best[size]! < Infinity && best[size]! > 1.5 * Math.min(...best)) continue;
-    best[size] = Math.min(best[size]!, (await bare.run(policies[size]!)).seconds);
-  }
-  for (const [size, tokens] of (isOnCpu ? CPU_BATCHES : GPU_BATCHES).entries()) {
-    progress(`limit: batches of ${tokens} padded tokens: ${best[size]!.toFixed(2)} s`);
+    const { seconds } = await bare.run(policies[size]!);
+    progress(`limit: batches of ${sizes[size]!} padded tokens: ${seconds.toFixed(2)} s`);
+    best[size] = Math.min(best[size]!, seconds);
   }
   return policies[best.indexOf(Math.min(...best))]!;
 }
