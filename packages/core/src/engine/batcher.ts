@@ -8,6 +8,7 @@ import type { EncodedPairs } from "../tokenize/pairs.ts";
 import type { Device } from "./device.ts";
 import { EqualPairs } from "./equal-pairs.ts";
 import type { InferReply } from "./infer-thread.ts";
+import { Pace } from "./pace.ts";
 import {
   QueuedPair,
   Submission,
@@ -36,10 +37,7 @@ export class Batcher {
   readonly #maxSquares: number | undefined;
   readonly #onBatch: (report: BatchReport) => void;
   readonly #harmless: () => TokenBatch;
-  #meanBatchMs = READY_MS;
-  #meanLength: number | undefined;
-  /** Padded tokens a millisecond of one device, lately. */
-  #meanSpeed: number | undefined;
+  readonly #pace = new Pace(READY_MS);
   #willFill = false;
 
   constructor(devices: readonly Device[], options: BatcherOptions) {
@@ -75,9 +73,14 @@ export class Batcher {
 
   /** Padded tokens that all devices get through in a millisecond, by what batches have cost lately. */
   get tokensPerMs(): number {
-    const length = Math.max(1, Math.round(this.#meanLength ?? USUAL_LENGTH));
+    return this.#devices.length * this.#speed;
+  }
+
+  /** Of one device, in full batches of pairs as long as those of late. */
+  get #speed(): number {
+    const { length, slowness } = this.#pace;
     const rows = rowsOf({ maxTokens: this.#budget.tokens, maxSquares: this.#maxSquares }, length);
-    return (this.#devices.length * rows * length) / predictMs(this.#cost.cost, rows, length);
+    return (rows * length) / (slowness * predictMs(this.#cost.cost, rows, length));
   }
 
   /**
@@ -140,24 +143,24 @@ export class Batcher {
 
   /** What is worth a message by the speed of late: a calibration may have met other lengths, or a faster machine. */
   get #fullTokens(): number {
-    const worth = Math.round(WORTH_A_MESSAGE_MS * (this.#meanSpeed ?? Infinity));
+    const worth = Math.round(WORTH_A_MESSAGE_MS * this.#speed);
     return Math.min(this.#budget.tokens, Math.max(this.#enoughTokens, worth));
   }
 
   /** @returns whether the device got through it in one pass. */
   async #run(device: Device, pairs: readonly QueuedPair[]): Promise<boolean> {
     const startedAt = Date.now();
+    const expectedMs = predictMs(this.#cost.cost, pairs.length, longest(pairs));
     let reply: InferReply;
     try {
       const lane = mostUrgent(pairs);
-      const expectedMs = predictMs(this.#cost.cost, pairs.length, longest(pairs));
       reply = await device.run(toBatch(pairs), { lane, expectedMs });
     } catch (error) {
       await this.#runHalves(device, pairs, error);
       return false;
     }
     const { logits, durationMs } = reply;
-    this.#learn(pairs, durationMs);
+    this.#learn(pairs, { ms: durationMs, expectedMs });
     const done = report(device, pairs, startedAt, durationMs);
     const odd: QueuedPair[] = [];
     for (let row = 0; row < pairs.length; row++) {
@@ -217,19 +220,15 @@ export class Batcher {
 
   /** Short batches need more of them ready: a collection of garbage here takes some milliseconds too. */
   get #batchesAhead(): number {
-    const batches = 1 + Math.ceil(READY_MS / Math.max(0.1, this.#meanBatchMs));
+    const batches = 1 + Math.ceil(READY_MS / Math.max(0.1, this.#pace.batchMs));
     return Math.min(MOST_BATCHES_AHEAD, Math.max(2, batches));
   }
 
-  #learn(pairs: readonly QueuedPair[], ms: number): void {
+  #learn(pairs: readonly QueuedPair[], took: { ms: number; expectedMs: number }): void {
     this.#budget.succeeded();
     const length = longest(pairs);
-    this.#meanBatchMs += 0.1 * (ms - this.#meanBatchMs);
-    const mean = this.#meanLength ?? length;
-    this.#meanLength = mean + 0.1 * (length - mean);
-    const speed = paddedTokens(pairs) / Math.max(0.01, ms);
-    this.#meanSpeed = (this.#meanSpeed ?? speed) + 0.1 * (speed - (this.#meanSpeed ?? speed));
-    this.#cost.observe({ rows: pairs.length, length, ms });
+    this.#pace.observe({ length, ...took });
+    this.#cost.observe({ rows: pairs.length, length, ms: took.ms });
   }
 }
 
@@ -266,8 +265,6 @@ export interface BatchReport {
 }
 
 const READY_MS = 25;
-/** Tokens of a pair, until there was a batch. */
-const USUAL_LENGTH = 128;
 const MOST_BATCHES_AHEAD = 8;
 /** Less is not worth a message to another thread. */
 const MIN_SHARE_TOKENS = 128;
