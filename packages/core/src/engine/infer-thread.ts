@@ -18,7 +18,7 @@ export interface InferReply {
 
 /** Of longer passes the news is dear, and sending it cheap; and behind a longer one it would be late. */
 const SHORT_PASS_MS = 25;
-/** The main thread must hear in time to send more: it keeps some 25 ms of batches ready (`Batcher`). */
+/** The main thread must hear in time to send more: it keeps some 60 ms of batches ready (`Batcher`). */
 const LONGEST_HOLD_MS = 12;
 
 await serveThread<InferData, BackendFacts, TokenBatch, InferReply>(async ({ folder, backend }) => {
