@@ -107,9 +107,10 @@ test("a job that comes late with an earlier turn goes before what is in hand", a
   await redis.zadd(`${queue}:prioritized`, "XX", 2 ** 32, jobId);
   const before = ended;
   await all.at(-1);
-  // Once a hand is free; behind all in hand it would be some forty.
-  expect(ended - before).toBeLessThanOrEqual(12);
-  await Promise.allSettled(all);
+  const earlier = ended - before;
+  await Promise.all(all);
+  // Once a hand is free: six to thirteen. Behind all in hand it would be 24 to 41.
+  expect(earlier).toBeLessThanOrEqual(18);
 });
 
 test("a job is next if it has its turn before all that wait, and its flow has no debt", async () => {
