@@ -10,7 +10,7 @@ const DOCUMENTS = 100;
 const ROUND_SECONDS = 10;
 /**
  * A worker here does so little that V8 has compiled its code only after minutes, and 16 of them share two cores with V8's
- * compilers: a third of their time at first, a seventh after a minute.
+ * compilers: after a minute these still take a seventh of the time.
  */
 const MOST_WARM_UPS = 14;
 /** Without a faster one. */

@@ -30,10 +30,10 @@ export class Pace {
 
   /** @param batch.length Tokens of its longest row. */
   observe({ length, ms, expectedMs }: { length: number; ms: number; expectedMs: number }): void {
-    this.#batchMs += SHARE * (ms - this.#batchMs);
-    this.#length = mean(this.#length, length);
-    this.#tookMs += SHARE * (ms - this.#tookMs);
-    this.#expectedMs += SHARE * (expectedMs - this.#expectedMs);
+    this.#batchMs = mean(this.#batchMs, ms);
+    this.#length = mean(this.#length ?? length, length);
+    this.#tookMs = mean(this.#tookMs, ms);
+    this.#expectedMs = mean(this.#expectedMs, expectedMs);
   }
 }
 
@@ -42,6 +42,6 @@ const SHARE = 0.1;
 /** Tokens of a pair, until there was a batch. */
 const USUAL_LENGTH = 128;
 
-function mean(before: number | undefined, now: number): number {
-  return before === undefined ? now : before + SHARE * (now - before);
+function mean(before: number, now: number): number {
+  return before + SHARE * (now - before);
 }
