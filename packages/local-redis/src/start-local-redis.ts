@@ -134,8 +134,10 @@ async function prepare(
     `requirepass ${password}`,
     "appendonly yes",
     "appendfsync everysec",
-    // Jobs come and go: the file grows by what passed through, and a rewrite takes a third of a core.
+    // Jobs come and go: the file grows by what passed through. A rewrite takes a core from the fleet for as long as it lasts,
+    // and nearly half of that would be compression.
     "auto-aof-rewrite-min-size 512mb",
+    "rdbcompression no",
     'save ""',
     "maxmemory-policy noeviction",
     ...(maxmemory === undefined ? [] : [`maxmemory ${maxmemory}`]),
