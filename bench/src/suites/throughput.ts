@@ -5,7 +5,7 @@ import { NaiveQueue } from "../peers/naive-queue.ts";
 import { HYPOTHETICAL, REPLAYED, sortedPolicy, type Policy } from "../policies.ts";
 import { keepOnFirstCores } from "../same-cores.ts";
 import { median, progress, type BenchOptions, type Suite, type SuiteReport } from "../suite.ts";
-import { requestsOf, type Request, type Workload } from "../workloads.ts";
+import { requestsOf, WORKLOADS, type Request, type Workload } from "../workloads.ts";
 
 const LIMIT = "bare loop, sorted";
 const FLEET = "rankfleet";
@@ -134,6 +134,10 @@ async function bestSorted(bare: BareLoop, { device, threads }: BenchOptions): Pr
   return policies[best.indexOf(Math.min(...best))]!;
 }
 
+/** V8 compiles what it has seen some thousand times: a round of `mixed` has 150 jobs, and a fleet at work has had many more. */
+const WARM_UP_JOBS = 6000;
+const WARM_UP: Workload = { ...WORKLOADS["tiny"]!, documentsPerRequest: 1, words: () => 8 };
+
 async function fleetContestant(
   requests: readonly Request[],
   folder: string,
@@ -146,6 +150,7 @@ async function fleetContestant(
     threads,
     env: { RANKFLEET_DTYPE: dtype, RANKFLEET_DEVICE: device },
   });
+  await fleet.run(requestsOf(WARM_UP, WARM_UP_JOBS));
   const tokens = async (kind: string): Promise<number> =>
     fleet.metric(`rankfleet_tokens_total{model="bench",kind="${kind}"}`);
   return {
