@@ -37,9 +37,14 @@ export class BareLoop {
     return new BareLoop(workers, pairs!);
   }
 
-  /** Seconds until the last thread has scored its share; batches are dealt out in turn. */
-  async run(policy: Policy): Promise<BareRun> {
-    const batches = policy(this.#pairs);
+  /**
+   * Seconds until the last thread has scored its share; batches are dealt out in turn.
+   *
+   * @param count Of the first pairs. Default: all.
+   */
+  async run(policy: Policy, count: number = this.#pairs.length): Promise<BareRun> {
+    const pairs = this.#pairs.slice(0, count);
+    const batches = policy(pairs);
     const start = performance.now();
     const done = this.#threads.map(answer);
     for (const [part, worker] of this.#threads.entries()) {
@@ -48,7 +53,7 @@ export class BareLoop {
     await Promise.all(done);
     return {
       seconds: (performance.now() - start) / 1000,
-      realOverPadded: realOverPadded(this.#pairs, batches),
+      realOverPadded: realOverPadded(pairs, batches),
     };
   }
 
