@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { freePort } from "@rankfleet/local-redis";
 import { afterEach, expect, test } from "vitest";
 import { cli, TestFleet } from "./support/fleet.ts";
 import { requests } from "./support/texts.ts";
@@ -100,11 +101,7 @@ test("TLS: rediss:// with a certificate of one's own authority", async () => {
     "-out",
     certificate,
   ]);
-  const { createServer } = await import("node:net");
-  const probe = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => probe.once("listening", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
+  const port = await freePort();
   const fleet = await start([
     `tls-port ${port}`,
     `tls-cert-file ${certificate}`,

@@ -53,6 +53,21 @@ test("a Redis of somebody else's on the port is not taken for ours", async () =>
   }
 });
 
+test("its port, and that of a Cluster node's bus, are none that outgoing connections are given", async () => {
+  const [node, other] = await Promise.all(
+    [1, 2].map(() => startLocalRedis({ settings: ["cluster-enabled yes"] })),
+  );
+  try {
+    expect(node!.port).not.toBe(other!.port);
+    expect(node!.port + 10_000).toBeLessThan(32_768); // Where Linux begins to give, unless told otherwise.
+    const redis = open(node!.url);
+    expect(await redis.call("CLUSTER", "MEET", "127.0.0.1", other!.port)).toBe("OK");
+    await expect.poll(() => redis.call("CLUSTER", "NODES")).toContain(`:${other!.port}@`);
+  } finally {
+    await Promise.all([node!.stop(), other!.stop()]);
+  }
+});
+
 test("a folder may have spaces and quotes in its name", async () => {
   const parent = mkdtempSync(join(tmpdir(), "local-redis-test-"));
   try {
