@@ -56,7 +56,7 @@ export async function connect(source: RedisSource, role: ConnectionRole): Promis
     const reason = lastError?.message ?? (cause instanceof Error ? cause.message : String(cause));
     const message = /^(?:NOAUTH|WRONGPASS)/u.test(reason)
       ? `Redis at ${nameRedis(source)} wants a password, or another one: redis://:password@host or redis://user:password@host (${reason})`
-      : `cannot reach Redis at ${nameRedis(source)}: ${reason}. Set REDIS_URL or --redis, e.g. redis://127.0.0.1:6379`;
+      : `cannot reach Redis at ${nameRedis(source)}: ${reason}. Name yours in REDIS_URL or where this was called (--redis, or the SDK's redis), e.g. redis://127.0.0.1:6379`;
     throw new RedisUnavailableError("redis_unavailable", message, { field: "redis", cause });
   }
 }
@@ -152,7 +152,10 @@ export function fromRedisError(error: unknown): unknown {
       error.message,
     );
   if (!isConnection) return error;
-  return new RedisUnavailableError("redis_unavailable", `Redis went away: ${error.message}`, {
+  // ioredis's own text is about an option of ours.
+  const reason =
+    error.name === "MaxRetriesPerRequestError" ? "several tries had no answer" : error.message;
+  return new RedisUnavailableError("redis_unavailable", `Redis went away: ${reason}`, {
     cause: error,
   });
 }

@@ -20,7 +20,7 @@ import { startProgress } from "../progress.ts";
 
 export function configureJudge(command: Command): void {
   command
-    .argument("<folder>", "a BEIR style folder")
+    .argument("[folder]", "required: a BEIR style folder")
     .option(
       "--endpoint <url>",
       "required: an OpenAI-compatible API, up to its version: http://127.0.0.1:8000/v1",
@@ -47,11 +47,12 @@ Labels of a model are no substitute for people's: see the agreement, where there
 Example:
   rankfleet judge my-data --endpoint http://127.0.0.1:8000/v1 --llm qwen3-8b --run bm25.trec --output llm.qrels`,
     )
-    .action(async (folder: string, flags: Partial<JudgeFlags>) => {
+    .action(async (folder: string | undefined, flags: Partial<JudgeFlags>) => {
       if (flags.showRubric) {
         process.stdout.write(`${RUBRIC}\n`);
         return;
       }
+      if (folder === undefined) command.error("error: missing required argument 'folder'");
       for (const name of ["endpoint", "llm", "output"] as const) {
         if (flags[name] === undefined)
           command.error(`error: required option '--${name}' not given`);

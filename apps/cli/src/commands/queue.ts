@@ -225,8 +225,14 @@ interface Change {
 /** Ends the command with its help if it is none. */
 function parseChange(text: string, isTotal: boolean, command: Command): Change {
   const [, name = "", value = ""] = /^([^=]+)=(.+)$/u.exec(text) ?? [];
+  if (name === "") {
+    return command.error(`error: "${text}": a change is name=value, or name=default`);
+  }
   if (!(isTotal ? OF_ALL : OF_MODEL).test(name)) {
-    return command.error(`error: "${text}": no such limit`);
+    const names = isTotal
+      ? "with --total there are pairs and bytes"
+      : "there are pairs, bytes, tenantPairs, tenantBytes, and of one tenant pairs/NAME, bytes/NAME and weight/NAME";
+    return command.error(`error: "${text}": no such limit; ${names}`);
   }
   if (value === "default") return { name, value: undefined };
   const number = Number(value);

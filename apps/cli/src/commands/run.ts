@@ -31,6 +31,7 @@ export function configureRun(command: Command): void {
       "after",
       `
 Any field of a request may stand in a line: topN, returnDocuments, longDocuments, priority … (docs/sdk.md)
+While no worker serves the model, it is waited for up to 30 s; then its requests fail, to be done again with --resume.
 
 Examples:
   rankfleet run pairs.jsonl --output scores.jsonl --redis redis://queue:6379
