@@ -90,13 +90,34 @@ test("queue forget takes off a model that nobody serves, and no other", async ()
   expect((await run(["queue", "stats"])).stdout).toContain("box");
 });
 
-test.each(["weight/acme=Infinity", "weight/acme=0", "pairs=-1", "pairs=many", "pears=1"])(
-  "queue limits does not take %s",
-  async (change) => {
-    const { code, stderr } = await run(["queue", "limits", change]);
-    expect([code, stderr]).toEqual([2, expect.stringContaining(`"${change}": `) as string]);
-  },
-);
+test.each([
+  ["weight/acme=Infinity", "weight/acme must be a number above 0"],
+  ["weight/acme=0", "weight/acme must be a number above 0"],
+  ["pairs=-1", "pairs must be a whole number"],
+  ["pairs=many", "pairs must be a whole number"],
+  ["pairs", "a change is name=value"],
+  ["pears=1", "no such limit; there are pairs, bytes, tenantPairs"],
+])("queue limits does not take %s", async (change, why) => {
+  const { code, stderr } = await run(["queue", "limits", change]);
+  expect([code, stderr]).toEqual([2, expect.stringContaining(`"${change}": ${why}`) as string]);
+});
+
+test("judge shows its rubric without a folder, and does nothing else without one", async () => {
+  const [shown, refused] = await Promise.all([run(["judge", "--show-rubric"]), run(["judge"])]);
+  expect([shown.code, shown.stdout]).toEqual([0, expect.stringContaining("Grades:") as string]);
+  expect([refused.code, refused.stderr]).toEqual([
+    2,
+    expect.stringContaining("missing required argument 'folder'") as string,
+  ]);
+});
+
+test("score names a document's fault as the SDK does, and scores the others", async () => {
+  const { code, stdout } = await run(["score", "--json", "how to boil an egg", "", "Boil it."]);
+  expect([code, JSON.parse(stdout)]).toMatchObject([
+    0,
+    { results: [{ index: 1 }, { index: 0, error: { code: "invalid_document" } }] },
+  ]);
+});
 
 test("queue stats shows models, workers and jobs", async () => {
   const { stdout } = await run(["queue", "stats", "--json"]);

@@ -42,8 +42,14 @@ test.each([
   worker.child.kill("SIGSTOP");
   const [request] = ofTenant("a", 1, documents);
   loseRedisAt(part, error);
-  const code = error === FULL ? "backpressure" : "redis_unavailable";
-  await expect(client.enqueue(request!)).rejects.toMatchObject({ code });
+  const [code, why] =
+    error === FULL
+      ? ["backpressure", "Redis is full"]
+      : ["redis_unavailable", "Redis went away: several tries had no answer"];
+  await expect(client.enqueue(request!)).rejects.toMatchObject({
+    code,
+    message: expect.stringContaining(why) as string,
+  });
   vi.restoreAllMocks();
   await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: documents });
   await expect.poll(() => slow.backlog.queued("sim")).toMatchObject({ pairs: 0 });

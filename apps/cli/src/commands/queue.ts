@@ -27,8 +27,8 @@ export function configureQueue(queue: Command): void {
     .addHelpText(
       "after",
       `
-Names: pairs, bytes, tenantPairs, tenantBytes (of each tenant), and of one tenant pairs/NAME, bytes/NAME,
-weight/NAME (its share within a lane; default 1). They bind every producer from the next job on.
+Names: ${NAMES}
+(its share within a lane; default 1). They bind every producer from the next job on.
 
 Examples:
   rankfleet queue limits
@@ -214,6 +214,8 @@ async function limits(
 }
 
 const OF_MODEL = /^(?:pairs|bytes|tenantPairs|tenantBytes|(?:pairs|bytes|weight)\/.+)$/u;
+const NAMES =
+  "pairs, bytes, tenantPairs, tenantBytes (of each tenant), and of one tenant pairs/NAME, bytes/NAME, weight/NAME";
 const OF_ALL = /^(?:pairs|bytes)$/u;
 
 interface Change {
@@ -229,10 +231,8 @@ function parseChange(text: string, isTotal: boolean, command: Command): Change {
     return command.error(`error: "${text}": a change is name=value, or name=default`);
   }
   if (!(isTotal ? OF_ALL : OF_MODEL).test(name)) {
-    const names = isTotal
-      ? "with --total there are pairs and bytes"
-      : "there are pairs, bytes, tenantPairs, tenantBytes, and of one tenant pairs/NAME, bytes/NAME and weight/NAME";
-    return command.error(`error: "${text}": no such limit; ${names}`);
+    const names = isTotal ? "pairs, bytes" : NAMES;
+    return command.error(`error: "${text}": no such limit; there are ${names}`);
   }
   if (value === "default") return { name, value: undefined };
   const number = Number(value);

@@ -1,5 +1,5 @@
 import { activate, folderName, Reranker } from "@rankfleet/core";
-import { boxFolder } from "@rankfleet/worker";
+import { boxFolder, documentFailure } from "@rankfleet/worker";
 import type { Command } from "commander";
 import { shorten, table } from "../print.ts";
 
@@ -41,7 +41,7 @@ async function score(query: string, documents: string[], flags: ScoreFlags): Pro
             tokens: document.tokens,
             truncated: document.isTruncated,
           }
-        : { index, error: { ...document.failure, code: codeOf(document.failure.code) } },
+        : { index, error: documentFailure(document.failure) },
     );
     results.sort((a, b) => (b.logit ?? -Infinity) - (a.logit ?? -Infinity));
     if (results.every(({ error }) => error !== undefined)) process.exitCode = 1;
@@ -65,9 +65,4 @@ async function score(query: string, documents: string[], flags: ScoreFlags): Pro
   } finally {
     await reranker.close();
   }
-}
-
-/** As the SDK and `run` call it (`DocumentFailureCode`): here the engine's own word for it would come through. */
-function codeOf(code: string): string {
-  return code === "invalid_input" ? "invalid_document" : code;
 }
